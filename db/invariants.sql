@@ -1,0 +1,197 @@
+-- What must hold at every commit. Each query returns the rows that break it: none, ever.
+-- `oms check` runs them all in one snapshot; tests run them after every scenario.
+
+-- name: on hand is the sum of movements, per bucket
+select level.id, bucket.name, bucket.quantity, coalesce(ledger.quantity, 0) as moved
+from stock_level level
+cross join lateral (values
+    ('SELLABLE', level.sellable), ('DAMAGED', level.damaged),
+    ('QUARANTINE', level.quarantine), ('DISPLAY', level.display)) as bucket(name, quantity)
+left join (
+    select stock_level_id, bucket, sum(quantity) as quantity from stock_movement group by 1, 2
+) ledger on ledger.stock_level_id = level.id and ledger.bucket = bucket.name
+where bucket.quantity <> coalesce(ledger.quantity, 0);
+
+-- name: sellable covers what is promised
+select id, sellable, allocated, reserved from stock_level
+where sellable < allocated + reserved or allocated < 0 or reserved < 0;
+
+-- name: allocated is the sum of allocations
+select level.id, level.allocated, coalesce(claim.quantity, 0) as claimed
+from stock_level level
+left join (select stock_level_id, sum(quantity) as quantity from allocation group by 1) claim
+    on claim.stock_level_id = level.id
+where level.allocated <> coalesce(claim.quantity, 0);
+
+-- name: reserved is the sum of active reservations
+select level.id, level.reserved, coalesce(claim.quantity, 0) as claimed
+from stock_level level
+left join (
+    select line.stock_level_id, sum(line.quantity) as quantity
+    from reservation_line line join reservation on reservation.id = line.reservation_id
+    where reservation.status = 'ACTIVE' group by 1
+) claim on claim.stock_level_id = level.id
+where level.reserved <> coalesce(claim.quantity, 0);
+
+-- name: backordered is the sum of backorders
+select level.id, level.backordered, coalesce(claim.quantity, 0) as claimed
+from stock_level level
+left join (select stock_level_id, sum(quantity) as quantity from backorder group by 1) claim
+    on claim.stock_level_id = level.id
+where level.backordered <> coalesce(claim.quantity, 0);
+
+-- name: a line's allocated and backordered units are its claims
+select line.id, line.quantity_allocated, line.quantity_backordered
+from order_line line
+left join (select order_line_id, sum(quantity) as quantity from allocation group by 1) a
+    on a.order_line_id = line.id
+left join (select order_line_id, sum(quantity) as quantity from backorder group by 1) b
+    on b.order_line_id = line.id
+where line.quantity_allocated <> coalesce(a.quantity, 0)
+   or line.quantity_backordered <> coalesce(b.quantity, 0);
+
+-- name: a line's units are never more than were ordered, and none is negative
+select id from order_line
+where quantity_cancelled + quantity_allocated + quantity_backordered + quantity_fulfilled > quantity
+   or least(quantity_cancelled, quantity_allocated, quantity_backordered, quantity_fulfilled) < 0;
+
+-- name: an ended order holds no stock
+select line.id, orders.status
+from order_line line join orders on orders.id = line.order_id
+where orders.status in ('CANCELLED', 'EXPIRED', 'COMPLETED')
+  and (line.quantity_allocated <> 0 or line.quantity_backordered <> 0);
+
+-- name: a line's fulfilled units are what left in shipments
+select line.id, line.quantity_fulfilled, coalesce(sent.quantity, 0) as sent
+from order_line line join orders on orders.id = line.order_id
+left join (
+    select shipment_line.order_line_id, sum(shipment_line.quantity) as quantity
+    from shipment_line join shipment on shipment.id = shipment_line.shipment_id
+    where shipment.status in ('SHIPPED', 'COLLECTED') group by 1
+) sent on sent.order_line_id = line.id
+where line.quantity_fulfilled <> coalesce(sent.quantity, 0);
+
+-- name: inspected units were received
+select id from return_line where quantity_accepted + quantity_rejected > quantity_received;
+
+-- name: a line's net and tax make its gross
+select id from order_line where net_total + tax_total <> gross_total;
+
+-- name: an order's original total is the sum of its lines, shipping, fees and the taxes on them
+select orders.id, orders.original_total, coalesce(line.gross, 0) + orders.shipping_total + orders.fee_total
+    + coalesce(tax.amount, 0) as summed
+from orders
+left join (select order_id, sum(gross_total) as gross from order_line group by 1) line
+    on line.order_id = orders.id
+left join (
+    select order_id, sum(amount) as amount from order_tax_line
+    where order_line_id is null and not included group by 1
+) tax on tax.order_id = orders.id
+where orders.status <> 'DRAFT'
+  and orders.original_total <> coalesce(line.gross, 0) + orders.shipping_total + orders.fee_total
+    + coalesce(tax.amount, 0);
+
+-- name: refunds, pending included, are within what each payment received
+select payment.id, payment.captured_amount, refund.amount
+from payment join (
+    select payment_id, sum(amount) as amount from refund where status in ('PENDING', 'SUCCEEDED') group by 1
+) refund on refund.payment_id = payment.id
+where refund.amount > payment.captured_amount;
+
+-- name: a payment's sums are those of its transactions
+select payment.id
+from payment left join (
+    select payment_id,
+        coalesce(sum(amount) filter (where kind in ('CAPTURE', 'SALE')), 0) as captured,
+        coalesce(sum(amount) filter (where kind = 'REFUND'), 0) as refunded,
+        coalesce(sum(amount) filter (where kind = 'CHARGEBACK'), 0) as charged_back
+    from payment_transaction where status = 'SUCCEEDED' group by 1
+) settled on settled.payment_id = payment.id
+where payment.captured_amount <> coalesce(settled.captured, 0)
+   or payment.refunded_amount <> coalesce(settled.refunded, 0)
+   or payment.charged_back_amount <> coalesce(settled.charged_back, 0);
+
+-- name: an order received what its payments captured
+select orders.id, orders.received_total, coalesce(paid.captured, 0) as captured
+from orders left join (
+    select order_id, sum(captured_amount) as captured, sum(refunded_amount) as refunded,
+        sum(charged_back_amount) as charged_back
+    from payment group by 1
+) paid on paid.order_id = orders.id
+where orders.received_total <> coalesce(paid.captured, 0)
+   or orders.refunded_total <> coalesce(paid.refunded, 0)
+   or orders.charged_back_total <> coalesce(paid.charged_back, 0);
+
+-- name: an order and its payments share one currency
+select payment.id from payment join orders on orders.id = payment.order_id
+where payment.currency <> orders.currency;
+
+-- name: an order's status is that of its last status event
+select orders.id, orders.status, last.to_status
+from orders
+left join lateral (
+    select to_status from event
+    where event.order_id = orders.id and event.subject_kind = 'ORDER' and event.to_status is not null
+    order by version desc limit 1
+) last on true
+where orders.status is distinct from last.to_status;
+
+-- name: events follow each other by the status they left
+select chained.subject_id, chained.version, chained.previous, chained.from_status
+from (
+    select subject_id, version, from_status, origin,
+        lag(to_status) over (partition by subject_kind, subject_id order by version) as previous
+    from event where to_status is not null
+) chained
+where chained.previous is not null and chained.previous is distinct from chained.from_status
+  and chained.origin <> 'CORRECTED';
+
+-- name: versions are dense per aggregate
+select aggregate_id, count(*), min(version), max(version)
+from event group by aggregate_id
+having count(*) <> max(version) or min(version) <> 1 or count(distinct version) <> count(*);
+
+-- name: an order's version is that of its last event
+select orders.id, orders.version, coalesce(last.version, 0)
+from orders left join (
+    select aggregate_id, max(version) as version from event where aggregate_kind = 'ORDER' group by 1
+) last on last.aggregate_id = orders.id
+where orders.version <> coalesce(last.version, 0);
+
+-- name: every event is in the outbox or the log, never in both
+select outbox.event_id from outbox join event_log on event_log.event_id = outbox.event_id;
+
+-- name: positions are dense
+select relay.position, count(event_log.position)
+from relay left join event_log on event_log.position > relay.horizon
+group by relay.position, relay.horizon
+having count(event_log.position) <> relay.position - relay.horizon
+    or coalesce(max(event_log.position), relay.position) <> relay.position;
+
+-- name: a finished idempotency key has its outcome
+select account, key from idempotency_key where finished_at is null;
+
+-- name: no live shipment on a cancelled order
+select shipment.id from shipment join orders on orders.id = shipment.order_id
+where orders.status in ('CANCELLED', 'EXPIRED')
+  and shipment.status in ('PENDING', 'PICKING', 'PACKED', 'READY_FOR_PICKUP');
+
+-- name: no open fulfillment order on an ended order
+select fulfillment_order.id from fulfillment_order join orders on orders.id = fulfillment_order.order_id
+where orders.status in ('CANCELLED', 'EXPIRED', 'COMPLETED')
+  and fulfillment_order.status in ('SCHEDULED', 'OPEN', 'IN_PROGRESS', 'ON_HOLD');
+
+-- name: on hold means an unreleased hold
+select orders.id, orders.on_hold from orders
+where orders.on_hold <> exists (
+    select 1 from order_hold where order_hold.order_id = orders.id and order_hold.released_at is null);
+
+-- name: shipped units of a fulfillment order line are its shipments' units
+select line.id, line.quantity_shipped, coalesce(sent.quantity, 0) as sent
+from fulfillment_order_line line
+left join (
+    select shipment_line.fulfillment_order_line_id, sum(shipment_line.quantity) as quantity
+    from shipment_line join shipment on shipment.id = shipment_line.shipment_id
+    where shipment.status in ('SHIPPED', 'COLLECTED') group by 1
+) sent on sent.fulfillment_order_line_id = line.id
+where line.quantity_shipped <> coalesce(sent.quantity, 0);

@@ -1,0 +1,52 @@
+"""What every resolver is given, and the one way it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import orjson
+
+from domain.access import Principal
+from services.unit_of_work import Key, UnitOfWork, UseCase
+
+Command = TypeVar("Command")
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One operation's: who calls, and what it writes through."""
+
+    principal: Principal
+    unit_of_work: UnitOfWork
+    request_id: str
+
+
+class Info(Protocol):
+    """What the executor hands a mutation: the context, and the root field as it was sent."""
+
+    @property
+    def context(self) -> Context: ...
+
+    @property
+    def field_name(self) -> str: ...
+
+    @property
+    def arguments(self) -> dict[str, Any]: ...
+
+
+async def write(
+    info: Any, use_case: UseCase[Command, Outcome], command: Command, *, key: str | None = None
+) -> Outcome:
+    """Run a use case in one transaction as the caller, once per idempotency key.
+
+    The key's fingerprint is the root field and its input as sent, the key itself
+    left out: a repeat must be the same call, whatever it selects.
+    """
+    sent = {name: value for name, value in info.arguments.items() if name != "idempotencyKey"}
+    fingerprint = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
+    context: Context = info.context
+    return await context.unit_of_work.run(
+        use_case, command, actor=context.principal, key=Key.of(key, info.field_name, fingerprint)
+    )
