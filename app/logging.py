@@ -1,0 +1,151 @@
+"""One kind of log line for everything that logs: ours, uvicorn's, the queue's, the migrations'.
+
+A line has a time, a level, an event and the request it belongs to. Values under
+names that hold secrets, and passwords inside addresses, never reach the output.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import EventDict, Processor
+
+from app.settings import LogFormat, LogLevel
+
+SECRET_NAMES = frozenset(
+    {
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "token",
+        "access_token",
+        "secret",
+        "password",
+        "api_key",
+        "x-api-key",
+    }
+)
+PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+(?=@)")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+HIDDEN = "…"
+
+
+def configure(log_format: LogFormat, level: LogLevel) -> None:
+    """Send every logger of the process to standard error in the chosen format."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        hide_secrets,
+    ]
+    if log_format is LogFormat.JSON:
+        final: list[Processor] = [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
+    else:
+        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    threshold = logging.getLevelName(level.upper())
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, hide_secrets, *final],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold)
+    # Their lines at INFO say what ours say better; the access log is ours.
+    for name in ("uvicorn.access", "uvicorn.error", "alembic", "pgqueuer", "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+    """Blank what is named like a secret, and passwords inside addresses."""
+    for name, value in event.items():
+        if name.lower() in SECRET_NAMES:
+            event[name] = HIDDEN
+        elif isinstance(value, str) and "://" in value:
+            event[name] = PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}", value)
+    return event
+
+
+def _json(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+class RequestLog:
+    """ASGI: gives every request an id, echoes it as `x-request-id`, and writes one line when it ends.
+
+    A caller's own id is kept when it is short and plain. Query strings and headers are
+    not written: they may carry tokens and personal data.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log = structlog.get_logger("access")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        request_id = request_id_of(scope)
+        # Each request runs in a task of its own, whose context ends with it.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+        started = time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            kind = message["type"]
+            if kind == "http.response.start":
+                status = message["status"]
+                _add_header(message, request_id)
+            elif kind == "websocket.accept":
+                status = 101
+                _add_header(message, request_id)
+            elif kind == "websocket.close":
+                status = message.get("code", 1000)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            self._log.info(
+                "request",
+                method=scope.get("method", "WEBSOCKET"),
+                path=scope["path"],
+                status=status,
+                milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            )
+
+
+def request_id_of(scope: MutableMapping[str, Any]) -> str:
+    """The caller's `x-request-id` if it is plain, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            if REQUEST_ID.fullmatch(value):
+                return str(value, "ascii")
+            break
+    return os.urandom(16).hex()
+
+
+def _add_header(message: Message, request_id: str) -> None:
+    message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
