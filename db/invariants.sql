@@ -122,9 +122,17 @@ where orders.received_total <> coalesce(paid.captured, 0)
    or orders.refunded_total <> coalesce(paid.refunded, 0)
    or orders.charged_back_total <> coalesce(paid.charged_back, 0);
 
--- name: an order and its payments share one currency
-select payment.id from payment join orders on orders.id = payment.order_id
-where payment.currency <> orders.currency;
+-- name: all money of an order is in one currency
+select orders.id from orders
+where exists (select from payment where payment.order_id = orders.id and payment.currency <> orders.currency)
+   or exists (select from order_line where order_line.order_id = orders.id and order_line.currency <> orders.currency)
+   or exists (select from refund where refund.order_id = orders.id and refund.currency <> orders.currency)
+   or exists (
+       select from payment_transaction
+       where payment_transaction.order_id = orders.id and payment_transaction.currency <> orders.currency)
+   or exists (
+       select from order_adjustment
+       where order_adjustment.order_id = orders.id and order_adjustment.currency <> orders.currency);
 
 -- name: an order's status is that of its last status event
 select orders.id, orders.status, last.to_status

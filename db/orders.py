@@ -154,6 +154,7 @@ class OrderLine(Base):
     quantity_backordered: Mapped[Quantity]
     quantity_fulfilled: Mapped[Quantity]
     quantity_returned: Mapped[Quantity]
+    currency: Mapped[Currency]
     unit_price: Mapped[Amount]
     discount_total: Mapped[Amount]
     net_total: Mapped[Amount]
@@ -193,6 +194,7 @@ class OrderAdjustment(Base):
     kind: Mapped[AdjustmentKind]
     code: Mapped[str | None]
     label: Mapped[str]
+    currency: Mapped[Currency]
     amount: Mapped[Amount]
     created_at: Mapped[CreatedAt]
 
@@ -207,6 +209,7 @@ class OrderTaxLine(Base):
     order_line_id: Mapped[UUID | None] = foreign("order_line.id")
     kind: Mapped[str]
     jurisdiction: Mapped[str | None]
+    currency: Mapped[Currency]
     base_amount: Mapped[Amount]
     rate: Mapped[str] = mapped_column(sa.Numeric(9, 6))
     amount: Mapped[Amount]

@@ -73,6 +73,7 @@ class PaymentTransaction(Base):
     order_id: Mapped[UUID] = foreign("orders.id", index=True)
     kind: Mapped[TransactionKind]
     status: Mapped[TransactionStatus]
+    currency: Mapped[Currency]
     amount: Mapped[Amount]
     refund_id: Mapped[UUID | None] = foreign("refund.id")
     provider_reference: Mapped[str | None]
@@ -102,6 +103,7 @@ class Refund(Base):
     payment_id: Mapped[UUID] = foreign("payment.id", index=True)
     return_id: Mapped[UUID | None] = foreign("returns.id", index=True)
     status: Mapped[RefundStatus]
+    currency: Mapped[Currency]
     amount: Mapped[Amount]
     reason: Mapped[str | None]
     failure: Mapped[str | None]

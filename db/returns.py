@@ -12,6 +12,7 @@ from db.base import (
     Amount,
     Base,
     CreatedAt,
+    Currency,
     Id,
     Metadata,
     Quantity,
@@ -71,6 +72,7 @@ class ReturnLine(Base):
     quantity_accepted: Mapped[Quantity]
     quantity_rejected: Mapped[Quantity]
     disposition: Mapped[Disposition | None]
+    currency: Mapped[Currency]
     refund_amount: Mapped[Amount]
 
     __table_args__ = (

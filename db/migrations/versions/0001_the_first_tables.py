@@ -1424,6 +1424,7 @@ def upgrade() -> None:
         sa.Column("quantity_backordered", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("quantity_fulfilled", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("quantity_returned", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("unit_price", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("discount_total", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("net_total", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -1767,6 +1768,7 @@ def upgrade() -> None:
         ),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column(
             "created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
@@ -1787,6 +1789,7 @@ def upgrade() -> None:
         sa.Column("order_line_id", sa.Uuid(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("jurisdiction", sa.Text(), nullable=True),
+        sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("base_amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("rate", sa.Numeric(precision=9, scale=6), nullable=False),
         sa.Column("amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -1820,6 +1823,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("failure", sa.Text(), nullable=True),
@@ -1886,6 +1890,7 @@ def upgrade() -> None:
             ),
             nullable=True,
         ),
+        sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("refund_amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint(
             "quantity_accepted + quantity_rejected <= quantity_received",
@@ -2074,6 +2079,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("refund_id", sa.Uuid(), nullable=True),
         sa.Column("provider_reference", sa.Text(), nullable=True),
