@@ -92,7 +92,14 @@ class Order(Base):
     dispatched_at: Mapped[datetime | None]  # when the last unit left, for completion without a scan
     metadata_: Mapped[Metadata]
     private_metadata: Mapped[PrivateMetadata]
-    search: Mapped[str] = mapped_column(TSVECTOR())
+    search: Mapped[str] = mapped_column(
+        TSVECTOR(),
+        sa.Computed(
+            "to_tsvector('simple', number || ' ' || coalesce(email, '') || ' ' "
+            "|| coalesce(shipping_address ->> 'name', ''))",
+            persisted=True,
+        ),
+    )
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 

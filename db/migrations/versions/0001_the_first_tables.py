@@ -1058,7 +1058,15 @@ def upgrade() -> None:
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
         ),
-        sa.Column("search", postgresql.TSVECTOR(), nullable=False),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed(
+                "to_tsvector('simple', number || ' ' || coalesce(email, '') || ' ' || coalesce(shipping_address ->> 'name', ''))",
+                persisted=True,
+            ),
+            nullable=False,
+        ),
         sa.Column(
             "created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
         ),
