@@ -1,0 +1,205 @@
+"""What a payment's transactions amount to, and what may still be asked of its provider.
+
+We never ask to capture more than is authorised and due, nor to refund (pending
+included) more than was received. What a provider reports is always added up,
+even beyond that; the surplus is a discrepancy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from domain.errors import AmountExceeded, Refused
+from domain.money import format_amount
+from domain.orders import BalanceStatus, PaymentStatus, ReleaseGate
+from domain.payments import PaymentState, TransactionKind, TransactionStatus
+
+_OPEN = (TransactionStatus.PENDING, TransactionStatus.UNKNOWN)
+_ASKING = (TransactionKind.AUTHORIZATION, TransactionKind.SALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    kind: TransactionKind
+    status: TransactionStatus
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentSums:
+    """Minor units by what has succeeded, and by what is still asked for (`…_pending`)."""
+
+    authorized: int = 0
+    captured: int = 0
+    voided: int = 0
+    refunded: int = 0
+    charged_back: int = 0
+    capture_pending: int = 0
+    void_pending: int = 0
+    refund_pending: int = 0
+
+    @property
+    def received(self) -> int:
+        """What is left of the captured money after refunds and chargebacks."""
+        return self.captured - self.refunded - self.charged_back
+
+    @property
+    def open_authorization(self) -> int:
+        """Authorised and neither captured nor released."""
+        return max(0, self.authorized - self.captured - self.voided)
+
+    @property
+    def capturable(self) -> int:
+        """What a capture may ask for; nothing while a release is under way."""
+        return 0 if self.void_pending else max(0, self.open_authorization - self.capture_pending)
+
+    @property
+    def voidable(self) -> int:
+        return max(0, self.open_authorization - self.capture_pending - self.void_pending)
+
+    @property
+    def refundable(self) -> int:
+        return max(0, self.received - self.refund_pending)
+
+
+def add_up(transactions: Iterable[Transaction]) -> PaymentSums:
+    """The sums of a payment's transactions. A SALE is authorised and captured at once."""
+    done = dict.fromkeys(TransactionKind, 0)
+    asked = dict.fromkeys(TransactionKind, 0)
+    for transaction in transactions:
+        if transaction.status is TransactionStatus.SUCCEEDED:
+            done[transaction.kind] += transaction.amount
+        elif transaction.status in _OPEN:
+            asked[transaction.kind] += transaction.amount
+    return PaymentSums(
+        authorized=done[TransactionKind.AUTHORIZATION] + done[TransactionKind.SALE],
+        captured=done[TransactionKind.CAPTURE] + done[TransactionKind.SALE],
+        voided=done[TransactionKind.VOID],
+        refunded=done[TransactionKind.REFUND],
+        charged_back=done[TransactionKind.CHARGEBACK],
+        capture_pending=asked[TransactionKind.CAPTURE],
+        void_pending=asked[TransactionKind.VOID],
+        refund_pending=asked[TransactionKind.REFUND],
+    )
+
+
+def payment_state(
+    transactions: Sequence[Transaction], *, action_required: bool = False, expired: bool = False
+) -> PaymentState:
+    """The state that a payment's transactions put it in.
+
+    `action_required`: the provider waits for the customer. `expired`: the payment's,
+    or its authorisation's, time has run out. The caller checks the move against the
+    PAYMENT table: a report that fits no arrow is a discrepancy.
+    """
+    sums = add_up(transactions)
+    if sums.captured:
+        settled = expired or not sums.open_authorization
+        return PaymentState.CAPTURED if settled else PaymentState.PARTIALLY_CAPTURED
+    if expired:
+        return PaymentState.EXPIRED
+    if sums.authorized:
+        return PaymentState.AUTHORIZED if sums.open_authorization else PaymentState.VOIDED
+    asking = [transaction for transaction in transactions if transaction.kind in _ASKING]
+    if asking and all(transaction.status is TransactionStatus.FAILED for transaction in asking):
+        return PaymentState.FAILED
+    return PaymentState.ACTION_REQUIRED if action_required else PaymentState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFacts:
+    """One payment of an order, oldest first where several are given."""
+
+    state: PaymentState
+    sums: PaymentSums
+
+
+def payment_status(due: int, payments: Sequence[PaymentFacts]) -> PaymentStatus:
+    """An order's roll-up: `due` is its current total. The only place that decides it."""
+    captured = sum(payment.sums.captured for payment in payments)
+    received = sum(payment.sums.received for payment in payments)
+    if captured:
+        if received <= 0:
+            return PaymentStatus.REFUNDED
+        if received < captured:
+            return PaymentStatus.PARTIALLY_REFUNDED
+        return PaymentStatus.PAID if captured >= due else PaymentStatus.PARTIALLY_PAID
+    if not payments:
+        return PaymentStatus.UNPAID if due else PaymentStatus.PAID
+    return _before_capture(due, payments)
+
+
+def _before_capture(due: int, payments: Sequence[PaymentFacts]) -> PaymentStatus:
+    authorized = sum(_open_authorization(payment) for payment in payments)
+    if authorized:
+        return PaymentStatus.AUTHORIZED if authorized >= due else PaymentStatus.PENDING
+    if any(payment.state in (PaymentState.PENDING, PaymentState.ACTION_REQUIRED) for payment in payments):
+        return PaymentStatus.PENDING
+    return {
+        PaymentState.VOIDED: PaymentStatus.VOIDED,
+        PaymentState.EXPIRED: PaymentStatus.EXPIRED,
+    }.get(payments[-1].state, PaymentStatus.FAILED)
+
+
+def release_gate_met(gate: ReleaseGate, due: int, payments: Sequence[PaymentFacts]) -> bool:
+    """May an order of which `due` is owed go to a warehouse?"""
+    received = sum(payment.sums.received for payment in payments)
+    match gate:
+        case ReleaseGate.AUTHORIZED:
+            return received + sum(_open_authorization(payment) for payment in payments) >= due
+        case ReleaseGate.CAPTURED:
+            return received >= due
+        case ReleaseGate.TERMS | ReleaseGate.ON_DELIVERY | ReleaseGate.MARKETPLACE:
+            return True  # the customer's credit, the carrier or the marketplace answers for the money
+
+
+def to_capture(due: int, payments: Sequence[PaymentFacts]) -> tuple[int, ...]:
+    """What to ask each payment for so that `due` is received in all, the oldest first, never more."""
+    missing = due - sum(payment.sums.received + payment.sums.capture_pending for payment in payments)
+    asked = []
+    for payment in payments:
+        live = payment.state in (PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED)
+        amount = max(0, min(missing, payment.sums.capturable)) if live else 0
+        asked.append(amount)
+        missing -= amount
+    return tuple(asked)
+
+
+def to_refund(amount: int, payments: Sequence[PaymentFacts]) -> tuple[int, ...] | None:
+    """How `amount` goes back over the payments, the latest first; None when they have not received it."""
+    missing = amount
+    given = [0] * len(payments)
+    for index in reversed(range(len(payments))):
+        given[index] = min(missing, payments[index].sums.refundable)
+        missing -= given[index]
+    return None if missing else tuple(given)
+
+
+def require_within(
+    requested: int, limit: int, currency: str, what: str, *, field: tuple[str, ...] = ("amount",)
+) -> int:
+    """`requested`, if it is at most `limit` minor units; else Refused(AmountExceeded)."""
+    if requested <= limit:
+        return requested
+    asked, most = format_amount(requested, currency), format_amount(max(0, limit), currency)
+    message = f"At most {most} {currency} can be {what}, not {asked}."
+    raise Refused(
+        AmountExceeded(message=message, field=field, requested=asked, limit=most, currency=currency)
+    )
+
+
+def balance(current_total: int, credited: int, received: int, refunded: int, charged_back: int) -> int:
+    """What is still owed to us (negative: what we owe), in minor units."""
+    return current_total - credited - received + refunded + charged_back
+
+
+def balance_status(owed: int) -> BalanceStatus:
+    if owed == 0:
+        return BalanceStatus.SETTLED
+    return BalanceStatus.DUE if owed > 0 else BalanceStatus.OVERPAID
+
+
+def _open_authorization(payment: PaymentFacts) -> int:
+    live = payment.state in (PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED)
+    return payment.sums.open_authorization if live else 0
