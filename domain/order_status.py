@@ -5,7 +5,7 @@ Rules take plain values read under the order's lock and return what must be stor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,8 +16,8 @@ from domain.states import transition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineUnits:
-    """Where the units of one line are. What is in none of these is unallocated."""
+class Units:
+    """Where the units of a line, or of all lines of an order, are; in none of these is unallocated."""
 
     quantity: int
     cancelled: int = 0
@@ -50,7 +50,7 @@ class OrderFacts:
     """
 
     status: OrderStatus
-    lines: tuple[LineUnits, ...]
+    units: Units
     gate_met: bool
     work_begun: bool = False
     on_its_way: int = 0
@@ -59,27 +59,25 @@ class OrderFacts:
     completes_after: timedelta = timedelta(days=30)
 
 
-def fulfillment_status(lines: Sequence[LineUnits]) -> FulfillmentStatus:
-    wanted = sum(line.wanted for line in lines)
-    fulfilled = sum(line.fulfilled for line in lines)
-    if not wanted:
+def fulfillment_status(units: Units) -> FulfillmentStatus:
+    """How much of an order has left, by the units of all its lines."""
+    if not units.wanted:
         return FulfillmentStatus.CANCELLED
-    if not fulfilled:
+    if not units.fulfilled:
         return FulfillmentStatus.UNFULFILLED
-    return FulfillmentStatus.FULFILLED if fulfilled >= wanted else FulfillmentStatus.PARTIALLY_FULFILLED
+    return FulfillmentStatus.PARTIALLY_FULFILLED if units.open > 0 else FulfillmentStatus.FULFILLED
 
 
-def return_status(lines: Sequence[LineUnits], returns: Sequence[ReturnState]) -> ReturnStatus:
+def return_status(units: Units, returns: Collection[ReturnState]) -> ReturnStatus:
     """What is under way is told first; else how much of what had left has come back."""
     if ReturnState.OPEN in returns:
         return ReturnStatus.IN_PROGRESS
     if ReturnState.REQUESTED in returns:
         return ReturnStatus.REQUESTED
-    returned = sum(line.returned for line in lines)
-    if not returned:
+    if not units.returned:
         return ReturnStatus.NONE
-    fulfilled = sum(line.fulfilled for line in lines)
-    return ReturnStatus.RETURNED if returned >= fulfilled else ReturnStatus.PARTIALLY_RETURNED
+    everything = units.returned >= units.fulfilled
+    return ReturnStatus.RETURNED if everything else ReturnStatus.PARTIALLY_RETURNED
 
 
 def settle(facts: OrderFacts, now: datetime) -> tuple[OrderStatus, ...]:
@@ -98,7 +96,7 @@ def is_expired(facts: OrderFacts, payment_due_at: datetime | None, now: datetime
     """Unpaid when payment was due. An order of which something has left waits for staff instead."""
     if facts.status is not OrderStatus.PENDING or facts.gate_met or payment_due_at is None:
         return False
-    return payment_due_at <= now and not any(line.fulfilled for line in facts.lines)
+    return payment_due_at <= now and not facts.units.fulfilled
 
 
 def require_units(requested: int, limit: int, what: str, *, field: tuple[str, ...]) -> int:
@@ -112,16 +110,15 @@ def require_units(requested: int, limit: int, what: str, *, field: tuple[str, ..
 def _next(facts: OrderFacts, now: datetime) -> OrderStatus | None:
     if facts.status in ENDED:
         return None
-    wanted = sum(line.wanted for line in facts.lines)
-    fulfilled = sum(line.fulfilled for line in facts.lines)
-    if facts.lines and not wanted and not fulfilled:
+    units = facts.units
+    if units.quantity and not units.wanted:
         return OrderStatus.CANCELLED
     match facts.status:
         case OrderStatus.PENDING if facts.gate_met:
             return OrderStatus.CONFIRMED
-        case OrderStatus.CONFIRMED if facts.work_begun or fulfilled:
+        case OrderStatus.CONFIRMED if facts.work_begun or units.fulfilled:
             return OrderStatus.PROCESSING
-        case OrderStatus.PROCESSING if fulfilled and fulfilled >= wanted and _arrived(facts, now):
+        case OrderStatus.PROCESSING if units.open <= 0 and _arrived(facts, now):
             return OrderStatus.COMPLETED
     return None
 

@@ -17,6 +17,8 @@ from domain.payments import PaymentState, TransactionKind, TransactionStatus
 
 _OPEN = (TransactionStatus.PENDING, TransactionStatus.UNKNOWN)
 _ASKING = (TransactionKind.AUTHORIZATION, TransactionKind.SALE)
+LIVE_AUTHORIZATION = frozenset({PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED})
+"""Payments whose authorisation can still be captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,41 +117,68 @@ class PaymentFacts:
     sums: PaymentSums
 
 
-def payment_status(due: int, payments: Sequence[PaymentFacts]) -> PaymentStatus:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderMoney:
+    """What all payments of an order come to. `states` are theirs, oldest first.
+
+    `authorized` is what live authorisations still hold: neither captured, voided
+    nor expired.
+    """
+
+    captured: int = 0
+    refunded: int = 0
+    charged_back: int = 0
+    authorized: int = 0
+    states: tuple[PaymentState, ...] = ()
+
+    @property
+    def received(self) -> int:
+        return self.captured - self.refunded - self.charged_back
+
+    @classmethod
+    def of(cls, payments: Sequence[PaymentFacts]) -> OrderMoney:
+        return cls(
+            captured=sum(payment.sums.captured for payment in payments),
+            refunded=sum(payment.sums.refunded for payment in payments),
+            charged_back=sum(payment.sums.charged_back for payment in payments),
+            authorized=sum(
+                payment.sums.open_authorization for payment in payments if payment.state in LIVE_AUTHORIZATION
+            ),
+            states=tuple(payment.state for payment in payments),
+        )
+
+
+def payment_status(due: int, money: OrderMoney) -> PaymentStatus:
     """An order's roll-up: `due` is its current total. The only place that decides it."""
-    captured = sum(payment.sums.captured for payment in payments)
-    received = sum(payment.sums.received for payment in payments)
-    if captured:
-        if received <= 0:
+    if money.captured:
+        if money.received <= 0:
             return PaymentStatus.REFUNDED
-        if received < captured:
+        if money.received < money.captured:
             return PaymentStatus.PARTIALLY_REFUNDED
-        return PaymentStatus.PAID if captured >= due else PaymentStatus.PARTIALLY_PAID
-    if not payments:
+        return PaymentStatus.PAID if money.captured >= due else PaymentStatus.PARTIALLY_PAID
+    if not money.states:
         return PaymentStatus.UNPAID if due else PaymentStatus.PAID
-    return _before_capture(due, payments)
+    if money.authorized:
+        return PaymentStatus.AUTHORIZED if money.authorized >= due else PaymentStatus.PENDING
+    return _before_money(money.states)
 
 
-def _before_capture(due: int, payments: Sequence[PaymentFacts]) -> PaymentStatus:
-    authorized = sum(_open_authorization(payment) for payment in payments)
-    if authorized:
-        return PaymentStatus.AUTHORIZED if authorized >= due else PaymentStatus.PENDING
-    if any(payment.state in (PaymentState.PENDING, PaymentState.ACTION_REQUIRED) for payment in payments):
+def _before_money(states: Sequence[PaymentState]) -> PaymentStatus:
+    if PaymentState.PENDING in states or PaymentState.ACTION_REQUIRED in states:
         return PaymentStatus.PENDING
     return {
         PaymentState.VOIDED: PaymentStatus.VOIDED,
         PaymentState.EXPIRED: PaymentStatus.EXPIRED,
-    }.get(payments[-1].state, PaymentStatus.FAILED)
+    }.get(states[-1], PaymentStatus.FAILED)
 
 
-def release_gate_met(gate: ReleaseGate, due: int, payments: Sequence[PaymentFacts]) -> bool:
-    """May an order of which `due` is owed go to a warehouse?"""
-    received = sum(payment.sums.received for payment in payments)
+def release_gate_met(gate: ReleaseGate, due: int, money: OrderMoney) -> bool:
+    """May an order of which `due` is to be paid go to a warehouse?"""
     match gate:
         case ReleaseGate.AUTHORIZED:
-            return received + sum(_open_authorization(payment) for payment in payments) >= due
+            return money.received + money.authorized >= due
         case ReleaseGate.CAPTURED:
-            return received >= due
+            return money.received >= due
         case ReleaseGate.TERMS | ReleaseGate.ON_DELIVERY | ReleaseGate.MARKETPLACE:
             return True  # the customer's credit, the carrier or the marketplace answers for the money
 
@@ -159,7 +188,7 @@ def to_capture(due: int, payments: Sequence[PaymentFacts]) -> tuple[int, ...]:
     missing = due - sum(payment.sums.received + payment.sums.capture_pending for payment in payments)
     asked = []
     for payment in payments:
-        live = payment.state in (PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED)
+        live = payment.state in LIVE_AUTHORIZATION
         amount = max(0, min(missing, payment.sums.capturable)) if live else 0
         asked.append(amount)
         missing -= amount
@@ -198,8 +227,3 @@ def balance_status(owed: int) -> BalanceStatus:
     if owed == 0:
         return BalanceStatus.SETTLED
     return BalanceStatus.DUE if owed > 0 else BalanceStatus.OVERPAID
-
-
-def _open_authorization(payment: PaymentFacts) -> int:
-    live = payment.state in (PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED)
-    return payment.sums.open_authorization if live else 0
