@@ -53,12 +53,10 @@ def new_id() -> UUID:
 Id = Annotated[UUID, mapped_column(primary_key=True, default=new_id)]
 CreatedAt = Annotated[datetime, mapped_column(server_default=sa.func.now())]
 UpdatedAt = Annotated[datetime, mapped_column(server_default=sa.func.now())]
-Metadata = Annotated[
-    JSONObject, mapped_column("metadata", JSONB(), server_default=sa.text("'{}'::jsonb"), default=dict)
-]
+Metadata = Annotated[JSONObject, mapped_column(JSONB(), server_default=sa.text("'{}'::jsonb"), default=dict)]
 PrivateMetadata = Annotated[
     JSONObject,
-    mapped_column("private_metadata", JSONB(), server_default=sa.text("'{}'::jsonb"), default=dict),
+    mapped_column(JSONB(), server_default=sa.text("'{}'::jsonb"), default=dict),
 ]
 Amount = Annotated[int, mapped_column(sa.BigInteger(), server_default=sa.text("0"), default=0)]
 """Money in minor units of the row's currency."""

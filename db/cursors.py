@@ -1,0 +1,57 @@
+"""Cursors of the event log: an epoch and a position, opaque to whoever holds one.
+
+The same 24 bytes are made by SQL, for the fields of events, and by Python, for
+whoever reads the log itself: 16 of the epoch, 8 of the position, as base64url.
+A restore or a promotion changes the epoch, so that a cursor from before it is
+recognised instead of pointing at other events.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db.events import Relay
+
+LENGTH = 32
+"""Characters: 24 bytes need no padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the log: everything up to and including `position` has been seen."""
+
+    epoch: UUID
+    position: int
+
+    def __str__(self) -> str:
+        raw = self.epoch.bytes + self.position.to_bytes(8, "big")
+        return base64.urlsafe_b64encode(raw).decode("ascii")
+
+
+def parse(text: str) -> Cursor | None:
+    """The place that a cursor names, or None when it is not one."""
+    if len(text) != LENGTH:
+        return None
+    try:
+        raw = base64.b64decode(text, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return Cursor(epoch=UUID(bytes=raw[:16]), position=int.from_bytes(raw[16:], "big"))
+
+
+def cursor_of(position: sa.ColumnElement[Any]) -> sa.ColumnElement[str | None]:
+    """The cursor of a row, in SQL; null for an event that has no position yet."""
+    epoch = sa.select(Relay.epoch).scalar_subquery()
+    raw = sa.func.uuid_send(epoch).op("||")(sa.func.int8send(position))
+    return sa.func.translate(sa.func.encode(raw, "base64"), "+/", "-_", type_=sa.Text())
+
+
+def head() -> sa.Select[Any]:
+    """The cursor of the newest event in the log, as this snapshot sees it."""
+    return sa.select(cursor_of(Relay.__table__.c.position))

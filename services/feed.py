@@ -1,0 +1,188 @@
+"""Reading the event log: what came after a position, and what of it somebody asked for.
+
+Everything that tells the outside world about a change reads here: subscriptions,
+jobs, webhooks, exports. Positions are dense, so a reader that was at 41 and is
+given 43 knows that something is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from db.base import JSONObject
+from db.engine import Session
+from db.events import EventLog, Relay
+from db.products import Product
+from domain.events import AggregateKind, EventType
+from domain.orders import Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedEvent:
+    """A row of the log; see `db.events.EventLog`."""
+
+    position: int
+    event_id: UUID
+    type: EventType
+    aggregate_kind: AggregateKind
+    aggregate_id: UUID
+    version: int
+    subject_kind: str
+    subject_id: UUID
+    from_status: str | None
+    to_status: str | None
+    order_id: UUID | None
+    channel_id: UUID | None
+    customer_id: UUID | None
+    company_id: UUID | None
+    location_id: UUID | None
+    product_id: UUID | None
+    return_id: UUID | None
+    details: JSONObject
+    origin: Origin
+    actor: str
+    occurred_at: datetime
+
+
+_LOG = EventLog.__table__.c
+_AFTER = _LOG.position > sa.bindparam("after", type_=sa.BigInteger())
+_LIMIT = sa.bindparam("limit", type_=sa.Integer())
+_READ_AFTER = (
+    sa.select(*(_LOG[field.name] for field in fields(LoggedEvent)))
+    .where(_AFTER)
+    .order_by(_LOG.position)
+    .limit(_LIMIT)
+)
+
+
+async def read_after(session: Session, position: int, limit: int) -> list[LoggedEvent]:
+    """The events after `position`, oldest first, at most `limit`; density is the relay's promise."""
+    rows = await session.execute(_READ_AFTER, {"after": position, "limit": limit})
+    return [LoggedEvent(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log stands: cursors of another epoch, beyond `position` or below `horizon` lead nowhere."""
+
+    epoch: UUID
+    position: int
+    horizon: int
+
+
+READ_HEAD = sa.select(Relay.epoch, Relay.position, Relay.horizon)
+
+
+async def read_head(session: Session) -> Head:
+    return Head(**(await session.execute(READ_HEAD)).mappings().one())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events somebody follows: in every set that is given, one member must match.
+
+    `statuses` are those that an event's subject arrived at. An empty set matches nothing.
+    """
+
+    orders: frozenset[UUID] | None = None
+    products: frozenset[UUID] | None = None
+    returns: frozenset[UUID] | None = None
+    customers: frozenset[UUID] | None = None
+    subjects: frozenset[str] | None = None
+    aggregates: frozenset[str] | None = None
+    channels: frozenset[UUID] | None = None
+    locations: frozenset[UUID] | None = None
+    types: frozenset[str] | None = None
+    statuses: frozenset[str] | None = None
+
+    def given(self) -> list[tuple[str, frozenset[Any]]]:
+        """Each set that is given with the column it is about, the most selective first."""
+        sets = ((column, getattr(self, name)) for name, column in _COLUMNS.items())
+        return [(column, values) for column, values in sets if values is not None]
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Whether the event, a row of the log by column name, is one of those."""
+        return all(event[column] in values for column, values in self.given())
+
+    def condition(self, row: sa.FromClause) -> sa.ColumnElement[bool]:
+        """The same as SQL, its values bound under the columns' names: see `values`."""
+        conditions = [
+            row.c[column] == sa.any_(sa.bindparam(f"{column}s", type_=ARRAY(_type(column))))
+            for column, _ in self.given()
+        ]
+        return sa.and_(sa.true(), *conditions)
+
+    def values(self) -> dict[str, list[Any]]:
+        return {f"{column}s": sorted(values) for column, values in self.given()}
+
+
+_COLUMNS = {
+    "orders": "order_id",
+    "products": "product_id",
+    "returns": "return_id",
+    "customers": "customer_id",
+    "subjects": "subject_kind",
+    "aggregates": "aggregate_kind",
+    "channels": "channel_id",
+    "locations": "location_id",
+    "types": "type",
+    "statuses": "to_status",
+}
+MATCHED = ("position", *dict.fromkeys(_COLUMNS.values()))
+"""The columns that decide who is told of an event."""
+
+INDEXED = frozenset({"order_id", "product_id", "customer_id"})
+"""Columns by which the log can be read without reading what lies between."""
+
+
+def _type(column: str) -> sa.types.TypeEngine[Any]:
+    kind = _LOG[column].type
+    return sa.Text() if isinstance(kind, sa.Enum) else kind
+
+
+def matched_after() -> sa.Select[Any]:
+    """What decides who is told, of the events after `:after`, at most `:limit`."""
+    return sa.select(*(_LOG[name] for name in MATCHED)).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
+
+
+def selected(selection: Selection) -> sa.Select[int, UUID | None]:
+    """Position and order of the selected events after `:after` up to `:until`, at most `:limit`."""
+    return (
+        sa.select(_LOG.position, _LOG.order_id)
+        .where(
+            _AFTER,
+            _LOG.position <= sa.bindparam("until", type_=sa.BigInteger()),
+            selection.condition(EventLog.__table__),
+        )
+        .order_by(_LOG.position)
+        .limit(_LIMIT)
+    )
+
+
+def products_by_sku() -> sa.Select[UUID, str]:
+    """The products with these `:skus`."""
+    return sa.select(Product.id, Product.sku).where(
+        Product.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text())))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a subscription follows, as its root field describes it; the live path runs it.
+
+    `after` is a cursor, None for "from now on". `skus` narrow the selection to
+    these products. `snapshots` asks for the entity's state as the event's column of
+    that name identifies it, at once and after each change, in place of the events.
+    """
+
+    selection: Selection
+    after: str | None = None
+    skus: Sequence[str] | None = None
+    snapshots: str | None = None

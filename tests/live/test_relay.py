@@ -1,0 +1,149 @@
+"""The relay gives every committed event one position, whoever else tries and whoever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import cursors
+from db.events import EventLog, Outbox
+from domain.events import EventType
+from services import feed
+from services.relay import Idle, is_waiting, move
+from tests.live.log import assert_sound, move_all, write_events, write_many
+
+
+async def test_positions_are_dense_and_follow_the_order_of_commits_of_an_aggregate(
+    engine: AsyncEngine,
+) -> None:
+    order_id = uuid4()
+    version = await write_events(engine, order_id, 0, EventType.ORDER_PLACED, EventType.ORDER_CONFIRMED)
+    await write_events(engine, order_id, version, EventType.ORDER_COMPLETED)
+    assert await move_all(engine, limit=2) == 3
+    async with engine.connect() as session:
+        read = await feed.read_after(session, 0, 10)
+        assert not await is_waiting(session)
+    assert [(event.position, event.version, event.type) for event in read] == [
+        (1, 1, EventType.ORDER_PLACED),
+        (2, 2, EventType.ORDER_CONFIRMED),
+        (3, 3, EventType.ORDER_COMPLETED),
+    ]
+    assert await assert_sound(engine) == 3
+
+
+async def test_nothing_to_move_moves_nothing(engine: AsyncEngine) -> None:
+    async with engine.begin() as session:
+        assert await move(session) is Idle.EMPTY
+    assert await assert_sound(engine) == 0
+
+
+async def test_a_second_relay_does_not_wait_for_the_first(engine: AsyncEngine) -> None:
+    await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
+    async with engine.begin() as first, engine.begin() as second:
+        assert await move(first) == 1
+        assert await move(second) is Idle.TAKEN
+    assert await assert_sound(engine) == 1
+
+
+async def test_a_relay_that_dies_before_its_commit_has_moved_nothing(engine: AsyncEngine) -> None:
+    await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
+    async with engine.connect() as session:
+        transaction = await session.begin()
+        assert await move(session) == 1
+        await transaction.rollback()
+    assert await assert_sound(engine) == 0
+    assert await move_all(engine) == 1
+    assert await assert_sound(engine) == 1
+
+
+async def test_racing_relays_move_every_row_exactly_once_while_their_backends_are_killed(
+    engine: AsyncEngine,
+) -> None:
+    writers_done = asyncio.Event()
+    killed = 0
+
+    async def relay() -> None:
+        while True:
+            finished = writers_done.is_set()
+            try:
+                async with engine.begin() as session:
+                    moved = await move(session, limit=7)
+            except sa.exc.DBAPIError as error:
+                assert error.connection_invalidated or "terminating" in str(error)
+                continue
+            if moved is Idle.EMPTY and finished:
+                return
+            await asyncio.sleep(0)
+
+    async def killer() -> None:
+        """Kills whichever backend holds the relay's row, as a crash of its process would."""
+        nonlocal killed
+        while not writers_done.is_set():
+            await asyncio.sleep(0.03)
+            async with engine.begin() as session:
+                found = await session.execute(
+                    sa.text(
+                        "select pg_terminate_backend(pid) from pg_locks "
+                        "where relation = 'event_log'::regclass and mode = 'RowExclusiveLock' "
+                        "and pid <> pg_backend_pid()"
+                    )
+                )
+                killed += len(found.all())
+
+    async def write() -> None:
+        await write_many(engine, 400)
+        writers_done.set()
+
+    await asyncio.wait_for(asyncio.gather(relay(), relay(), killer(), write()), 60)
+    assert killed > 0
+    assert await assert_sound(engine) == 400
+    async with engine.connect() as session:
+        assert (await session.execute(sa.select(sa.func.count()).select_from(Outbox))).scalar_one() == 0
+
+
+async def test_sql_and_python_make_the_same_cursor(engine: AsyncEngine) -> None:
+    await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
+    await move_all(engine)
+    log = EventLog.__table__
+    async with engine.connect() as session:
+        written = (await session.execute(sa.select(cursors.cursor_of(log.c.position)))).scalar_one()
+        head = (await session.execute(cursors.head())).scalar_one()
+        state = await feed.read_head(session)
+    assert written == head == str(cursors.Cursor(state.epoch, 1))
+    assert cursors.parse(written) == cursors.Cursor(state.epoch, 1)
+    for wrong in ("", "abc", written[:-1], written + "A", "!" * 32, "é" * 32):
+        assert cursors.parse(wrong) is None
+
+
+async def test_a_selection_means_the_same_in_sql_and_in_python(engine: AsyncEngine) -> None:
+    orders = [uuid4() for _ in range(3)]
+    customer = uuid4()
+    for number, order_id in enumerate(orders):
+        await write_events(
+            engine,
+            order_id,
+            0,
+            EventType.ORDER_PLACED,
+            EventType.ORDER_CONFIRMED,
+            customer_id=customer if number else None,
+        )
+    await move_all(engine)
+    selections = [
+        feed.Selection(),
+        feed.Selection(orders=frozenset(orders[:2])),
+        feed.Selection(orders=frozenset()),
+        feed.Selection(types=frozenset({EventType.ORDER_CONFIRMED})),
+        feed.Selection(customers=frozenset({customer}), types=frozenset({"ORDER_PLACED"})),
+        feed.Selection(subjects=frozenset({"SHIPMENT"})),
+        feed.Selection(statuses=frozenset({"CONFIRMED"})),
+    ]
+    async with engine.connect() as session:
+        matched = await session.execute(feed.matched_after(), {"after": 0, "limit": 100})
+        rows = matched.mappings().all()
+        for selection in selections:
+            values = {"after": 0, "until": 100, "limit": 100, **selection.values()}
+            by_sql = [row.position for row in await session.execute(feed.selected(selection), values)]
+            assert by_sql == [row["position"] for row in rows if selection.matches(row)]
