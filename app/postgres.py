@@ -132,6 +132,15 @@ class EmbeddedPostgres:
                 )
             time.sleep(0.01)
 
+    def erase(self) -> None:
+        """Delete the database, for good. Refused while a server runs on it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = self._lock()
+        if lock is None:
+            raise PostgresError(f"{self.directory} is in use by another `oms`: stop that first.")
+        with lock:
+            shutil.rmtree(self.cluster, ignore_errors=True)
+
     def alive(self) -> bool:
         """Whether the server that we use, ours or adopted, still runs."""
         if self._process is not None:

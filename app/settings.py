@@ -264,8 +264,10 @@ def load(**overrides: Any) -> Settings:
 
     Raises SettingsError with a sentence for each that is wrong.
     """
-    from_files = [dotenv_values(path) for path in ENV_FILES if path.is_file()]
-    _refuse_unknown({name.upper() for names in (os.environ, *from_files) for name in names})
+    names = set(os.environ)
+    for path in ENV_FILES:
+        names.update(dotenv_values(path))
+    _refuse_unknown({name.upper() for name in names})
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
