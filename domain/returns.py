@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.states import Machine
@@ -80,3 +81,54 @@ class CustomerReturnStatus(StrEnum):
     DECLINED = "DECLINED"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnFacts:
+    """What the customer's view of a return is derived from; units are summed over its lines.
+
+    `sent`: a tracking number or a carrier's scan says the parcel is on its way.
+    `refunded`: a refund of this return was paid out. `replaced`: the replacement of
+    its exchange has left.
+    """
+
+    state: ReturnState
+    received: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    sent: bool = False
+    refunded: bool = False
+    replaced: bool = False
+
+
+def customer_status(facts: ReturnFacts) -> CustomerReturnStatus:
+    """What the customer is told, the furthest step first; a refund may precede the inspection."""
+    if facts.state in _PLAIN:
+        return _PLAIN[facts.state]
+    inspected = facts.accepted + facts.rejected
+    steps = (
+        (facts.replaced, CustomerReturnStatus.REPLACED),
+        (facts.refunded, CustomerReturnStatus.REFUNDED),
+        (facts.state is ReturnState.CLOSED, CustomerReturnStatus.CLOSED),
+        (0 < facts.received <= inspected, CustomerReturnStatus.INSPECTED),
+        (facts.received > 0, CustomerReturnStatus.RECEIVED),
+        (facts.sent, CustomerReturnStatus.ON_ITS_WAY),
+    )
+    return next((status for reached, status in steps if reached), CustomerReturnStatus.APPROVED)
+
+
+_PLAIN = {
+    ReturnState.REQUESTED: CustomerReturnStatus.REQUESTED,
+    ReturnState.DECLINED: CustomerReturnStatus.DECLINED,
+    ReturnState.CANCELLED: CustomerReturnStatus.CANCELLED,
+    ReturnState.EXPIRED: CustomerReturnStatus.EXPIRED,
+}
+
+
+def returnable(fulfilled: int, already: int) -> int:
+    """Units of an order line that a new return may name.
+
+    `already` counts the units of its returns that were not declined, cancelled or
+    expired: expected ones while they are open, received ones once they are closed.
+    """
+    return max(0, fulfilled - already)
