@@ -134,7 +134,6 @@ class EmbeddedPostgres:
 
     def erase(self) -> None:
         """Delete the database, for good. Refused while a server runs on it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         lock = self._lock()
         if lock is None:
             raise PostgresError(f"{self.directory} is in use by another `oms`: stop that first.")
@@ -188,7 +187,6 @@ class EmbeddedPostgres:
     def _advance(self) -> bool:
         """One step towards a ready server; True once there is one. To be called again after a moment."""
         if self._process is None:
-            self.directory.mkdir(parents=True, exist_ok=True)
             lock = self._lock()
             if lock is None or self._running_status() is not None:
                 ready = self._running_status() == "ready"
@@ -211,6 +209,7 @@ class EmbeddedPostgres:
     def _lock(self) -> IO[bytes] | None:
         """The right to start a server here; None while a server or another starter has it."""
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
             handle = open(self.directory / "postgres.lock", "ab")  # noqa: SIM115 - the server inherits it
         except PermissionError as error:
             raise PostgresError(

@@ -133,10 +133,10 @@ class Settings(BaseSettings):
         shown="`OMS_DATABASE_URL`",
     )
     data_dir: Path = setting(
-        ROOT / ".oms" / "data",
+        (ROOT if (ROOT / "pyproject.toml").exists() else Path()) / ".oms" / "data",
         "Where the embedded PostgreSQL keeps its data.",
         write="a directory on a local disk",
-        shown="`.oms/data` in the checkout",
+        shown="`.oms/data` in the checkout, else in the working directory",
     )
     postgres_bin: Path | None = setting(
         None,
@@ -284,16 +284,16 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _refuse_unknown(names: Collection[str]) -> None:
-    known = {variable(name) for name in Settings.model_fields}
+    known = [name.upper() for name in Settings.model_fields]
     unknown = [
         name
         for name in sorted(names)
-        if name.startswith(PREFIX) and name not in known and not NOT_OURS.fullmatch(name)
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known and not NOT_OURS.fullmatch(name)
     ]
     sentences = []
     for name in unknown:
-        near = difflib.get_close_matches(name, known, n=1)
-        instead = f"write {near[0]}" if near else "`oms settings` lists those there are"
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.75)
+        instead = f"write {PREFIX}{near[0]}" if near else "`oms settings` lists those there are"
         sentences.append(f"{name} is not a setting: {instead}.")
     if sentences:
         raise SettingsError("\n".join(sentences))
