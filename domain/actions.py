@@ -75,7 +75,9 @@ PAYMENT_ACTIONS: tuple[Action[PaymentState], ...] = (
 FULFILLMENT_ORDER_ACTIONS: tuple[Action[FulfillmentOrderStatus], ...] = (
     Action("fulfillmentOrderAccept", (FulfillmentOrderStatus.OPEN,)),
     Action("fulfillmentOrderReject", (FulfillmentOrderStatus.OPEN,)),
-    Action("fulfillmentOrderReportShortPick", (FulfillmentOrderStatus.IN_PROGRESS,)),
+    Action("fulfillmentOrderHold", (FulfillmentOrderStatus.OPEN, FulfillmentOrderStatus.IN_PROGRESS)),
+    Action("fulfillmentOrderRelease", (FulfillmentOrderStatus.ON_HOLD,)),
+    Action("fulfillmentOrderMarkShort", (FulfillmentOrderStatus.IN_PROGRESS,)),
     Action(
         "fulfillmentOrderAcceptCancellation",
         (FulfillmentOrderStatus.IN_PROGRESS,),
@@ -106,6 +108,7 @@ RETURN_ACTIONS: tuple[Action[ReturnState], ...] = (
     Action("returnApprove", (ReturnState.REQUESTED,)),
     Action("returnDecline", (ReturnState.REQUESTED,)),
     Action("returnCancel", (ReturnState.REQUESTED, ReturnState.OPEN), (Fact.NOTHING_RECEIVED,)),
+    Action("returnMarkSent", (ReturnState.OPEN,), (Fact.NOTHING_RECEIVED,)),
     Action("returnReceive", (ReturnState.OPEN,)),
     Action("returnInspect", (ReturnState.OPEN,), (Fact.UNINSPECTED,)),
     Action("returnClose", (ReturnState.OPEN,), (Fact.ALL_INSPECTED,)),
