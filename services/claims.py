@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.engine import Session
 from db.orders import OrderLine
-from db.stock import Allocation, Backorder
+from db.stock import Allocation, Backorder, StockLevel
 from services import stock_changes
 from services.order_changes import OrderChange
 from services.stock_changes import Claim
@@ -25,16 +24,33 @@ class Held:
     id: UUID
     order_line_id: UUID
     stock_level_id: UUID
+    location_id: UUID
     quantity: int
 
 
+Taken = tuple[Held, int]
+"""A row, and how many of its units are taken from it."""
+
 _ALLOCATIONS = (
-    sa.select(Allocation.id, Allocation.order_line_id, Allocation.stock_level_id, Allocation.quantity)
+    sa.select(
+        Allocation.id,
+        Allocation.order_line_id,
+        Allocation.stock_level_id,
+        Allocation.location_id,
+        Allocation.quantity,
+    )
     .where(Allocation.order_id == sa.bindparam("order_id", type_=sa.Uuid()))
     .order_by(Allocation.id)
 )
 _BACKORDERS = (
-    sa.select(Backorder.id, Backorder.order_line_id, Backorder.stock_level_id, Backorder.quantity)
+    sa.select(
+        Backorder.id,
+        Backorder.order_line_id,
+        Backorder.stock_level_id,
+        StockLevel.location_id,
+        Backorder.quantity,
+    )
+    .join(StockLevel, StockLevel.id == Backorder.stock_level_id)
     .where(Backorder.order_id == sa.bindparam("order_id", type_=sa.Uuid()))
     .order_by(Backorder.id)
 )
@@ -50,26 +66,24 @@ async def backorders_of(session: Session, order_id: UUID) -> list[Held]:
     return [Held(*row) for row in await session.execute(_BACKORDERS, {"order_id": order_id})]
 
 
-async def give_back(
-    session: Session, change: OrderChange, units: Mapping[UUID, int], *, cancelled: bool
-) -> None:
-    """Give back `units` per order line, backordered ones first, then allocated ones.
+def take(
+    rows: Sequence[Held], units: dict[UUID, int], spared: Mapping[tuple[UUID, UUID], int] | None = None
+) -> list[Taken]:
+    """Take `units` per order line from `rows`, the oldest first; lowers `units` by what was found.
 
-    With `cancelled` the units count as cancelled; else they become unallocated.
-    Units that a line does not claim are ignored: they had not been promised.
+    `spared` units of a line at a location are left alone.
     """
-    wanted = {line_id: quantity for line_id, quantity in units.items() if quantity > 0}
-    taken: list[tuple[bool, Held, int]] = []
-    for is_backorder, held in [
-        *((True, held) for held in await backorders_of(session, change.id)),
-        *((False, held) for held in await allocations_of(session, change.id)),
-    ]:
-        quantity = min(held.quantity, wanted.get(held.order_line_id, 0))
-        if quantity:
-            wanted[held.order_line_id] -= quantity
-            taken.append((is_backorder, held, quantity))
-    await _release(session, taken, actor=change.actor.account, now=change.now)
-    await _lower_lines(session, units, taken, cancelled=cancelled)
+    left_alone = dict(spared or {})
+    taken: list[Taken] = []
+    for held in rows:
+        place = (held.order_line_id, held.location_id)
+        kept = min(held.quantity, left_alone.get(place, 0))
+        left_alone[place] = left_alone.get(place, 0) - kept
+        quantity = min(held.quantity - kept, units.get(held.order_line_id, 0))
+        if quantity > 0:
+            units[held.order_line_id] -= quantity
+            taken.append((held, quantity))
+    return taken
 
 
 async def free_stock(session: Session, change: OrderChange) -> None:
@@ -80,47 +94,60 @@ async def free_stock(session: Session, change: OrderChange) -> None:
             OrderLine.quantity - OrderLine.quantity_cancelled - OrderLine.quantity_fulfilled,
         ).where(OrderLine.order_id == change.id)
     )
-    await give_back(session, change, dict(lines.tuples().all()), cancelled=True)
+    allocations = await allocations_of(session, change.id)
+    backorders = await backorders_of(session, change.id)
+    await give_back(
+        session,
+        change,
+        allocations=[(held, held.quantity) for held in allocations],
+        backorders=[(held, held.quantity) for held in backorders],
+        cancelled=dict(lines.tuples().all()),
+    )
 
 
-async def _release(
-    session: Session, taken: list[tuple[bool, Held, int]], *, actor: str, now: datetime
+async def give_back(
+    session: Session,
+    change: OrderChange,
+    *,
+    allocations: Sequence[Taken],
+    backorders: Sequence[Taken],
+    cancelled: Mapping[UUID, int],
 ) -> None:
-    tables: tuple[tuple[type[Backorder | Allocation], bool], ...] = ((Backorder, True), (Allocation, False))
-    for table, is_backorder in tables:
-        gone = [
-            held.id for kind, held, quantity in taken if kind is is_backorder and quantity == held.quantity
-        ]
-        lowered = [
-            (held.id, quantity)
-            for kind, held, quantity in taken
-            if kind is is_backorder and quantity < held.quantity
-        ]
-        if gone:
-            await session.execute(sa.delete(table).where(table.id.in_(gone)))
-        if lowered:
-            await session.execute(
-                sa.update(table)
-                .where(table.id == sa.bindparam("row_id"))
-                .values(quantity=table.quantity - sa.bindparam("lower_by"))
-                .execution_options(synchronize_session=None),
-                [{"row_id": row_id, "lower_by": quantity} for row_id, quantity in lowered],
-            )
-    levels = await stock_changes.lock_levels(session, (held.stock_level_id for _, held, _ in taken))
+    """Give these units of claims back to their levels, and count `cancelled` units per line as cancelled.
+
+    Units given back and not cancelled become unallocated.
+    """
+    await _lower_rows(session, Allocation, allocations)
+    await _lower_rows(session, Backorder, backorders)
+    levels = await stock_changes.lock_levels(
+        session, (held.stock_level_id for held, _ in (*allocations, *backorders))
+    )
     await stock_changes.apply(
         session,
         levels,
         claims=[
-            Claim(
-                level_id=held.stock_level_id,
-                allocated=0 if is_backorder else -quantity,
-                backordered=-quantity if is_backorder else 0,
-            )
-            for is_backorder, held, quantity in taken
+            *(Claim(level_id=held.stock_level_id, allocated=-quantity) for held, quantity in allocations),
+            *(Claim(level_id=held.stock_level_id, backordered=-quantity) for held, quantity in backorders),
         ],
-        actor=actor,
-        now=now,
+        actor=change.actor.account,
+        now=change.now,
     )
+    await _lower_lines(session, allocations, backorders, cancelled)
+
+
+async def _lower_rows(session: Session, table: type[Allocation | Backorder], taken: Sequence[Taken]) -> None:
+    gone = [held.id for held, quantity in taken if quantity == held.quantity]
+    lowered = [(held.id, quantity) for held, quantity in taken if quantity < held.quantity]
+    if gone:
+        await session.execute(sa.delete(table).where(table.id.in_(gone)))
+    if lowered:
+        await session.execute(
+            sa.update(table)
+            .where(table.id == sa.bindparam("row_id"))
+            .values(quantity=table.quantity - sa.bindparam("lower_by"))
+            .execution_options(synchronize_session=None),
+            [{"row_id": row_id, "lower_by": quantity} for row_id, quantity in lowered],
+        )
 
 
 _lines = sa.func.unnest(
@@ -128,7 +155,13 @@ _lines = sa.func.unnest(
     sa.bindparam("cancelled", type_=ARRAY(sa.Integer())),
     sa.bindparam("allocated", type_=ARRAY(sa.Integer())),
     sa.bindparam("backordered", type_=ARRAY(sa.Integer())),
-).table_valued("line_id", "cancelled", "allocated", "backordered", name="lowered")
+).table_valued(
+    sa.column("line_id", sa.Uuid()),
+    sa.column("cancelled", sa.Integer()),
+    sa.column("allocated", sa.Integer()),
+    sa.column("backordered", sa.Integer()),
+    name="lowered",
+)
 _LOWER_LINES = (
     sa.update(OrderLine)
     .where(OrderLine.id == _lines.c.line_id)
@@ -141,20 +174,26 @@ _LOWER_LINES = (
 
 
 async def _lower_lines(
-    session: Session, units: Mapping[UUID, int], taken: list[tuple[bool, Held, int]], *, cancelled: bool
+    session: Session,
+    allocations: Sequence[Taken],
+    backorders: Sequence[Taken],
+    cancelled: Mapping[UUID, int],
 ) -> None:
-    line_ids = sorted(line_id for line_id, quantity in units.items() if quantity > 0)
-    if not line_ids:
+    changes: dict[UUID, list[int]] = {
+        line_id: [quantity, 0, 0] for line_id, quantity in cancelled.items() if quantity > 0
+    }
+    for place, rows in ((1, allocations), (2, backorders)):
+        for held, quantity in rows:
+            changes.setdefault(held.order_line_id, [0, 0, 0])[place] += quantity
+    if not changes:
         return
-    released = {(line_id, kind): 0 for line_id in line_ids for kind in (True, False)}
-    for is_backorder, held, quantity in taken:
-        released[held.order_line_id, is_backorder] += quantity
+    line_ids = sorted(changes)
     await session.execute(
         _LOWER_LINES,
         {
             "line_ids": line_ids,
-            "cancelled": [units[line_id] if cancelled else 0 for line_id in line_ids],
-            "allocated": [released[line_id, False] for line_id in line_ids],
-            "backordered": [released[line_id, True] for line_id in line_ids],
+            "cancelled": [changes[line_id][0] for line_id in line_ids],
+            "allocated": [changes[line_id][1] for line_id in line_ids],
+            "backordered": [changes[line_id][2] for line_id in line_ids],
         },
     )

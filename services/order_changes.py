@@ -25,10 +25,14 @@ from db.orders import Order
 from domain import ids
 from domain.access import Principal, VisibilityClass
 from domain.errors import NotFound, Refused, VersionConflict
-from domain.events import AggregateKind
-from domain.orders import Origin
-from services import events
+from domain.events import ORDER_EVENTS, AggregateKind, EventType
+from domain.order_status import OrderFacts, fulfillment_status, return_status, settle
+from domain.orders import ORDER, FulfillmentStatus, OrderStatus, Origin
+from domain.payment_sums import payment_status, release_gate_met
+from domain.states import transition
+from services import events, order_facts, release
 from services.events import Event
+from services.order_facts import Facts
 
 LockedOrder = Row[Any]
 """The `orders` row as read under its lock."""
@@ -114,3 +118,119 @@ async def lock_order(
             )
         )
     return OrderChange(order=row, actor=actor, now=now)
+
+
+async def save(session: Session, change: OrderChange) -> None:
+    """Settle the order and write what happened to it.
+
+    Roll-ups and status follow from what is stored by now; an order whose gate is met
+    and which nothing holds is released to its locations. Then the outbox rows and the
+    new version are written; the lock is held until the commit.
+    """
+    facts = await order_facts.read(session, change.id)
+    _roll_up(change, facts)
+    status = _settle(change, facts)
+    if status in RELEASABLE and not change.values.get("on_hold", change.order.on_hold):
+        await release.release(session, change)
+    version = await events.record(
+        session,
+        change.aggregate,
+        change.happened,
+        actor=change.actor.account,
+        now=change.now,
+        origin=change.origin,
+    )
+    await session.execute(
+        sa.update(Order)
+        .where(Order.id == change.id)
+        .values({**change.values, "version": version, "updated_at": change.now})
+    )
+    change.happened.clear()
+
+
+RELEASABLE = frozenset({OrderStatus.CONFIRMED, OrderStatus.PROCESSING})
+"""Orders that may have units to send."""
+
+
+def _roll_up(change: OrderChange, facts: Facts) -> None:
+    due = change.values.get("current_total", change.order.current_total)
+    change.values |= {
+        "received_total": facts.money.captured,
+        "refunded_total": facts.money.refunded,
+        "charged_back_total": facts.money.charged_back,
+    }
+    rolled_up = {
+        "payment_status": payment_status(due, facts.money),
+        "fulfillment_status": fulfillment_status(facts.units),
+        "return_status": return_status(facts.units, facts.returns),
+    }
+    for name, value in rolled_up.items():
+        before = getattr(change.order, name)
+        if value is not before:
+            change.values[name] = value
+            change.record(
+                Event(
+                    type=_ROLL_UP_EVENTS[name],
+                    subject_kind="ORDER",
+                    subject_id=change.id,
+                    details={"from": before, "to": value},
+                )
+            )
+    if rolled_up["fulfillment_status"] is FulfillmentStatus.FULFILLED and not change.order.dispatched_at:
+        change.values.setdefault("dispatched_at", change.now)
+
+
+_ROLL_UP_EVENTS = {
+    "payment_status": EventType.ORDER_PAYMENT_STATUS_CHANGED,
+    "fulfillment_status": EventType.ORDER_FULFILLMENT_STATUS_CHANGED,
+    "return_status": EventType.ORDER_RETURN_STATUS_CHANGED,
+}
+
+_REACHED_AT = {
+    OrderStatus.CONFIRMED: "confirmed_at",
+    OrderStatus.COMPLETED: "completed_at",
+    OrderStatus.CANCELLED: "cancelled_at",
+    OrderStatus.EXPIRED: "cancelled_at",
+}
+
+
+def _settle(change: OrderChange, facts: Facts) -> OrderStatus:
+    """Move the order as far as its facts carry it; returns where it stands."""
+    order = change.order
+    due = change.values.get("current_total", order.current_total)
+    path = settle(
+        OrderFacts(
+            status=change.values.get("status", order.status),
+            units=facts.units,
+            gate_met=release_gate_met(
+                change.values.get("release_gate", order.release_gate), due, facts.money
+            ),
+            work_begun=facts.work_begun,
+            on_its_way=facts.units.fulfilled - facts.delivered,
+            in_trouble=facts.in_trouble,
+            dispatched_at=change.values.get("dispatched_at", order.dispatched_at),
+            completes_after=facts.completes_after,
+        ),
+        change.now,
+    )
+    for status in path:
+        move(change, status)
+    final: OrderStatus = change.values.get("status", order.status)
+    return final
+
+
+def move(change: OrderChange, status: OrderStatus) -> None:
+    """Move the order to `status` and record it; Refused(InvalidTransition) where the table has no arrow."""
+    before = change.values.get("status", change.order.status)
+    change.values["status"] = transition(ORDER, before, status)
+    if status in _REACHED_AT:
+        change.values[_REACHED_AT[status]] = change.now
+    change.record(
+        Event(
+            type=ORDER_EVENTS[status],
+            subject_kind="ORDER",
+            subject_id=change.id,
+            from_status=before,
+            to_status=status,
+        )
+    )

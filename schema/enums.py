@@ -1,0 +1,57 @@
+"""The domain's enumerations as GraphQL enums: their names and values are one and the same.
+
+Importing this module registers them; annotations elsewhere name the domain's own classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from enum import StrEnum
+
+import strawberry
+
+from domain import (
+    discrepancies,
+    events,
+    fulfillment,
+    invoices,
+    orders,
+    payments,
+    reservations,
+    returns,
+    shipments,
+    stock,
+    transfers,
+)
+
+MODULES = (
+    discrepancies,
+    events,
+    fulfillment,
+    invoices,
+    orders,
+    payments,
+    reservations,
+    returns,
+    shipments,
+    stock,
+    transfers,
+)
+
+
+def _register() -> dict[str, type[StrEnum]]:
+    found: dict[str, type[StrEnum]] = {}
+    for module in MODULES:
+        for name, member in vars(module).items():
+            if (
+                isinstance(member, type)
+                and issubclass(member, StrEnum)
+                and member.__module__ == module.__name__
+            ):
+                description = inspect.getdoc(member) if member.__doc__ != StrEnum.__doc__ else None
+                found[name] = strawberry.enum(member, description=description)
+    return found
+
+
+ENUMS = _register()
+"""Every enumeration by its GraphQL name."""

@@ -1,0 +1,30 @@
+"""What cancelled units do to an order's total."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from db.engine import Session
+from db.orders import OrderLine
+from domain.money import refund_of
+from services.order_changes import OrderChange
+
+
+async def lower_total(session: Session, change: OrderChange) -> None:
+    """Take the cancelled units' share off the current total.
+
+    Each line's share is rounded half up. Shipping, fees and the taxes on them stay
+    until every unit is cancelled: then nothing is owed.
+    """
+    lines = (
+        await session.execute(
+            sa.select(OrderLine.quantity, OrderLine.quantity_cancelled, OrderLine.gross_total).where(
+                OrderLine.order_id == change.id
+            )
+        )
+    ).all()
+    if all(line.quantity_cancelled == line.quantity for line in lines):
+        change.values["current_total"] = 0
+        return
+    cancelled = sum(refund_of(line.gross_total, line.quantity_cancelled, line.quantity, 0) for line in lines)
+    change.values["current_total"] = change.order.original_total - cancelled

@@ -1,0 +1,236 @@
+"""Promising stock: supply locked, locations chosen by the domain's rule, claims written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from db.base import new_id
+from db.channels import ChannelLocation
+from db.engine import Session
+from db.locations import Location
+from db.stock import Allocation, Backorder
+from domain import allocation
+from domain.allocation import Demand
+from services import stock_changes
+from services.order_changes import OrderChange
+from services.stock_changes import Claim, LockedLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one line asks for."""
+
+    product_id: UUID
+    sku: str
+    quantity: int
+    backorderable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Units of a level that a reservation already holds for whoever asks."""
+
+    level_id: UUID
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Units of a level promised to (or owed to) the line with index `line`."""
+
+    line: int
+    level_id: UUID
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What can be promised, with the levels locked that keep it; nothing is written yet."""
+
+    levels: dict[UUID, LockedLevel]
+    allocations: tuple[Taken, ...]
+    backorders: tuple[Taken, ...]
+    held: tuple[Held, ...]
+
+    def allocated(self, line: int) -> int:
+        return sum(taken.quantity for taken in self.allocations if taken.line == line)
+
+    def backordered(self, line: int) -> int:
+        return sum(taken.quantity for taken in self.backorders if taken.line == line)
+
+
+async def promise(
+    session: Session,
+    *,
+    channel_id: UUID,
+    buffer: int,
+    demand: Sequence[Wanted],
+    held: Sequence[Held],
+) -> Promise:
+    """Lock the channel's supply of what is wanted and decide where it comes from.
+
+    `buffer` units of each SKU are kept from this channel. Raises Refused with one
+    InsufficientStock per SKU that falls short and may not be backordered.
+    """
+    supply = await stock_changes.lock_supply(session, channel_id, {wanted.product_id for wanted in demand})
+    levels = {level.id: level for level, _ in supply}
+    elsewhere = [line.level_id for line in held if line.level_id not in levels]
+    if elsewhere:
+        levels |= await stock_changes.lock_levels(session, elsewhere)
+    skus = {wanted.product_id: wanted.sku for wanted in demand}
+    shelves = _shelves(supply, held, skus, buffer)
+    ranks = {level.location_id: rank for level, rank in supply}
+    short = _owed(demand, shelves)
+    if short:
+        best = await _best_location(session, channel_id)
+        if best is not None:
+            location_id, rank = best
+            ranks[location_id] = rank
+            made = await stock_changes.ensure_levels(
+                session, ((product_id, location_id) for product_id in short)
+            )
+            levels |= await stock_changes.lock_levels(session, made.values())
+            for (product_id, _), level_id in made.items():
+                shelf = shelves.setdefault((skus[product_id], location_id), [])
+                if all(known != level_id for known, _ in shelf):
+                    shelf.append((level_id, 0))
+    placement = allocation.allocate(
+        [Demand(index, wanted.sku, wanted.quantity) for index, wanted in enumerate(demand)],
+        {key: sum(units for _, units in shelf) for key, shelf in shelves.items()},
+        ranks,
+        {wanted.sku for wanted in demand if wanted.backorderable},
+    )
+    return Promise(
+        levels=levels,
+        allocations=_take(placement.allocations, shelves),
+        backorders=tuple(
+            Taken(part.line, shelves[part.sku, part.location][0][0], part.quantity)
+            for part in placement.backorders
+        ),
+        held=tuple(held),
+    )
+
+
+Shelf = list[tuple[UUID, int]]
+"""The levels of one SKU at one location (our own stock, consignment), each with its free units."""
+
+
+def _shelves(
+    supply: Sequence[tuple[LockedLevel, int]],
+    held: Sequence[Held],
+    skus: Mapping[UUID, str],
+    buffer: int,
+) -> dict[tuple[str, UUID], Shelf]:
+    """What may be promised, by SKU and location.
+
+    What the caller's own reservation holds is free for it, whatever else is owed.
+    The buffer is kept at the locations that would be chosen last.
+    """
+    mine: dict[UUID, int] = {}
+    for line in held:
+        mine[line.level_id] = mine.get(line.level_id, 0) + line.quantity
+    kept = dict.fromkeys(skus.values(), buffer)
+    shelves: dict[tuple[str, UUID], Shelf] = {}
+    for level, _ in sorted(supply, key=lambda found: (-found[1], found[0].location_id, found[0].id)):
+        sku = skus[level.product_id]
+        claimed = level.allocated + level.reserved + level.backordered + level.safety_stock
+        own = mine.get(level.id, 0)
+        free = max(0, level.sellable - claimed + own)
+        back = min(free, kept[sku])
+        kept[sku] -= back
+        shelves.setdefault((sku, level.location_id), []).append((level.id, max(own, free - back)))
+    return shelves
+
+
+def _owed(demand: Sequence[Wanted], shelves: Mapping[tuple[str, UUID], Shelf]) -> set[UUID]:
+    """Products of which some units will be backordered."""
+    free: dict[str, int] = {}
+    for (sku, _), shelf in shelves.items():
+        free[sku] = free.get(sku, 0) + sum(units for _, units in shelf)
+    wanted: dict[str, int] = {}
+    for line in demand:
+        wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
+    return {
+        line.product_id for line in demand if line.backorderable and wanted[line.sku] > free.get(line.sku, 0)
+    }
+
+
+_BEST = (
+    sa.select(ChannelLocation.location_id, ChannelLocation.rank)
+    .join(Location, sa.and_(Location.id == ChannelLocation.location_id, Location.active))
+    .where(ChannelLocation.channel_id == sa.bindparam("channel_id", type_=sa.Uuid()))
+    .order_by(ChannelLocation.rank, ChannelLocation.location_id)
+    .limit(1)
+)
+
+
+async def _best_location(session: Session, channel_id: UUID) -> tuple[UUID, int] | None:
+    row = (await session.execute(_BEST, {"channel_id": channel_id})).one_or_none()
+    return None if row is None else (row.location_id, row.rank)
+
+
+def _take(
+    parts: Sequence[allocation.Promise], shelves: Mapping[tuple[str, UUID], Shelf]
+) -> tuple[Taken, ...]:
+    """Units of a location as units of its levels."""
+    left = {key: list(shelf) for key, shelf in shelves.items()}
+    taken: list[Taken] = []
+    for part in parts:
+        missing = part.quantity
+        shelf = left[part.sku, part.location]
+        for index, (level_id, units) in enumerate(shelf):
+            quantity = min(units, missing)
+            if quantity:
+                shelf[index] = (level_id, units - quantity)
+                taken.append(Taken(part.line, level_id, quantity))
+                missing -= quantity
+    return tuple(taken)
+
+
+async def keep(session: Session, change: OrderChange, promised: Promise, line_ids: Sequence[UUID]) -> None:
+    """Write the claims of an order's lines; what its reservation held is no longer reserved."""
+    common = {"order_id": change.id, "created_at": change.now}
+    if promised.allocations:
+        await session.execute(
+            sa.insert(Allocation),
+            [
+                {
+                    **common,
+                    "id": new_id(),
+                    "order_line_id": line_ids[taken.line],
+                    "stock_level_id": taken.level_id,
+                    "location_id": promised.levels[taken.level_id].location_id,
+                    "quantity": taken.quantity,
+                }
+                for taken in promised.allocations
+            ],
+        )
+    if promised.backorders:
+        await session.execute(
+            sa.insert(Backorder),
+            [
+                {
+                    **common,
+                    "id": new_id(),
+                    "order_line_id": line_ids[taken.line],
+                    "stock_level_id": taken.level_id,
+                    "quantity": taken.quantity,
+                }
+                for taken in promised.backorders
+            ],
+        )
+    await stock_changes.apply(
+        session,
+        promised.levels,
+        claims=[
+            *(Claim(level_id=taken.level_id, allocated=taken.quantity) for taken in promised.allocations),
+            *(Claim(level_id=taken.level_id, backordered=taken.quantity) for taken in promised.backorders),
+            *(Claim(level_id=line.level_id, reserved=-line.quantity) for line in promised.held),
+        ],
+        actor=change.actor.account,
+        now=change.now,
+    )
