@@ -11,12 +11,10 @@ from schema.plan.declare import (
     Node,
     PageInfo,
     Ref,
-    SortDirection,
     column,
     connection,
     embedded,
     expression,
-    filter_input,
     many,
     money,
     one,
@@ -24,11 +22,11 @@ from schema.plan.declare import (
     planned,
     ref,
     refs,
-    sort_enum,
     value_type,
-    where,
 )
 from schema.plan.errors import UserError, error_type
+from schema.plan.inputs import SortDirection, filter_input, sort_enum, where
+from schema.plan.planner import Planner
 from schema.plan.roots import (
     GlobalId,
     Info,
@@ -56,6 +54,7 @@ __all__ = [
     "Node",
     "NodeQueries",
     "PageInfo",
+    "Planner",
     "Ref",
     "SortDirection",
     "UserError",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from enum import Enum
 from typing import Any, Generic, TypeVar, dataclass_transform, get_args
 from uuid import UUID
 
@@ -14,9 +13,9 @@ import strawberry
 from sqlalchemy.orm import DeclarativeBase
 
 from domain.access import Scope
-from schema.plan.fields import PlannedField, argument, field, register
+from schema.plan.fields import PlannedField, field, register
+from schema.plan.inputs import SortDirection, page_arguments, sort_of
 from schema.plan.reading import (
-    PLAN,
     Join,
     OrderBy,
     Planned,
@@ -29,7 +28,6 @@ from schema.plan.reading import (
     ReadOne,
     ReadOneOf,
     Sort,
-    SortKey,
     Source,
     may_be_null,
     reader,
@@ -39,17 +37,15 @@ T = TypeVar("T")
 Cls = TypeVar("Cls", bound=type)
 
 
-@strawberry.interface(
-    description="Anything with a global id: `ord_…`, `shp_…`. Read it back with `node(id)`."
-)
+@strawberry.interface(description="Anything with a global id. Read it back with `node(id)`.")
 class Node:
     id: strawberry.ID = field(ReadId(), "The global id. Opaque: its prefix may tell people, not programs.")
 
 
 @strawberry.type(description="An amount of money, with as many decimals as its currency has.")
 class Money:
-    amount: Decimal
-    currency_code: str
+    amount: Decimal = field(None, 'In units of the currency: "12.50".')
+    currency_code: str = field(None, "ISO 4217: EUR, BRL, JPY.")
 
 
 @strawberry.type(description="Where a page stands among the others.")
@@ -72,14 +68,8 @@ class Connection(Generic[T]):
     nodes: list[T]
     page_info: PageInfo
     total_count: int = strawberry.field(
-        description="How many there are in all, counted up to 10,000. Counting costs: ask only when you show it."
+        description="How many there are in all, counted up to 10,000. Ask only when you show it."
     )
-
-
-@strawberry.enum(description="Ascending or descending.")
-class SortDirection(Enum):
-    ASC = "ASC"
-    DESC = "DESC"
 
 
 def planned_of(cls: Any) -> Planned | None:
@@ -224,7 +214,7 @@ def embedded(
     scope: Scope | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
-    """A value type kept as a jsonb object, or a list of it as a jsonb array; keys are the Python field names."""
+    """A value type kept as a jsonb object, or a list of it as a jsonb array, under its Python field names."""
     return field(
         ReadEmbedded(of=reader(source), scope=scope), description, deprecation_reason=deprecation_reason
     )
@@ -321,93 +311,6 @@ def connection(
         arguments=page_arguments(filter, chosen),
         deprecation_reason=deprecation_reason,
     )
-
-
-def sort_enum(
-    name: str,
-    description: str | None = None,
-    *,
-    default: str | None = None,
-    descending: bool = False,
-    **keys: OrderBy,
-) -> Sort:
-    """The ways a connection can be sorted: each name gives NOT NULL columns; the row's key breaks ties.
-
-    Every one needs an index over its columns and the key, for paging never to sort more than a page.
-    """
-    if not keys:
-        raise ValueError(f"{name} offers no way to sort")
-    members = Enum(name, {key: key for key in keys})  # type: ignore[misc] # the members come from the caller
-    return Sort(
-        keys={key: SortKey(key, columns) for key, columns in keys.items()},
-        enum=strawberry.enum(members, description=description),
-        default=default or next(iter(keys)),
-        descending=descending,
-    )
-
-
-def sort_of(
-    order_by: OrderBy | None,
-    descending: bool,
-    sort: Sort | None,
-    default_sort: tuple[str, SortDirection] | None,
-) -> Sort:
-    if sort is None:
-        columns = order_by or (lambda row: ())
-        return Sort(keys={"": SortKey("", columns)}, enum=None, default="", descending=descending)
-    if default_sort is None:
-        return sort
-    default, direction = default_sort
-    if default not in sort.keys:
-        raise ValueError(f"{default} is not one of {sorted(sort.keys)}")
-    return dataclasses.replace(sort, default=default, descending=direction is SortDirection.DESC)
-
-
-def page_arguments(filter_type: type | None, sort: Sort) -> list[Any]:
-    """`first`, `after`, `last`, `before`, and what this connection offers besides."""
-    arguments = [
-        argument("first", int | None, "How many from the front; at most 100."),
-        argument("after", str | None, "Only what follows this cursor."),
-        argument("last", int | None, "How many from the back; at most 100."),
-        argument("before", str | None, "Only what precedes this cursor."),
-    ]
-    if filter_type is not None:
-        arguments.append(argument("filter", filter_type | None))
-    if sort.enum is not None:
-        arguments.append(argument("sort", sort.enum | None, f"By default {sort.default}."))
-        default = "DESC" if sort.descending else "ASC"
-        arguments.append(argument("direction", SortDirection | None, f"By default {default}."))
-    return arguments
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Where:
-    """A filter field: the condition it adds when a value is given; `node` is the prefix of ids it takes."""
-
-    condition: Callable[[Any, Any], Any]
-    node: str | None = None
-
-
-def where(
-    condition: Callable[[Any, Any], Any], description: str | None = None, *, node: str | None = None
-) -> Any:
-    """`condition(row, value)`; with `node` the value is a global id (or a list of them), bound as UUID."""
-    made = PlannedField(
-        default=strawberry.UNSET, description=description, metadata={PLAN: Where(condition, node)}
-    )
-    return made
-
-
-@dataclass_transform(kw_only_default=True)
-def filter_input(cls: type[T] | None = None, *, description: str | None = None) -> Any:
-    """An input whose fields each add one condition; absent and null add nothing."""
-
-    def declare(cls: type[T]) -> type[T]:
-        declared: type[T] = strawberry.input(cls, description=description)
-        register(declared)
-        return declared
-
-    return declare if cls is None else declare(cls)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

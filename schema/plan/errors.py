@@ -24,7 +24,7 @@ class UserError:
 
 
 def error_type(domain_class: type[DomainError], *, name: str | None = None) -> type[UserError]:
-    """The GraphQL type of one domain error, with its fields and its docstring; members implement `UserError`."""
+    """The GraphQL type of one domain error, with its fields and its docstring, implementing `UserError`."""
     hints = get_type_hints(domain_class)
     own = {
         declared.name: _annotation(hints[declared.name])

@@ -13,8 +13,9 @@ from strawberry.types.fields.resolver import StrawberryResolver
 from strawberry.types.info import Info as StrawberryInfo
 
 from domain.access import Scope
-from schema.plan.declare import Node, SortDirection, page_arguments, sort_of
+from schema.plan.declare import Node
 from schema.plan.fields import PlannedField, argument, field
+from schema.plan.inputs import SortDirection, page_arguments, sort_of
 from schema.plan.reading import (
     PLAN,
     By,
@@ -134,7 +135,7 @@ def query_many(
     description: str | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
-    """A list without pages. `source(arguments)` makes the select that rows come from (default: the type's table).
+    """A list without pages. `source(arguments)` makes the select of its rows (default: the type's table).
 
     Bound arguments are attributes, None when not given. `visible=False` is only for a
     source that holds nothing of any caller's, or that names the predicate itself.
@@ -234,7 +235,7 @@ def _call(
 
 
 def root(name: str, *parts: type | ModuleType, description: str | None = None) -> type:
-    """One root type of the fields that classes declare and of the mutations or subscriptions that modules hold."""
+    """One root type, of the fields that classes declare and the mutations or subscriptions of modules."""
     namespace: dict[str, Any] = {}
     bases = []
     for part in parts:

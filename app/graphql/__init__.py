@@ -1,0 +1,1 @@
+"""GraphQL over HTTP: running plans, and the protocol around them."""

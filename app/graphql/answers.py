@@ -1,0 +1,72 @@
+"""What is sent back: results, and errors in the words that GraphQL demands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import orjson
+import structlog
+from graphql import GraphQLError
+
+from db.reads import ReadsBusy
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished response body; `status` is what a GraphQL response media type wants."""
+
+    body: bytes
+    status: int = 200
+
+
+def error_json(error: GraphQLError) -> dict[str, Any]:
+    """One error, by the GraphQL specification; nothing that the error did not mean to say."""
+    shown: dict[str, Any] = {"message": error.message}
+    if error.locations:
+        shown["locations"] = [
+            {"line": location.line, "column": location.column} for location in error.locations
+        ]
+    if error.path is not None:
+        shown["path"] = list(error.path)
+    if error.extensions:
+        shown["extensions"] = dict(error.extensions)
+    return shown
+
+
+def refused(errors: Sequence[GraphQLError], status: int = 400) -> Result:
+    """Nothing was executed: errors and no data."""
+    return Result(orjson.dumps({"errors": [error_json(error) for error in errors]}), status)
+
+
+def refusal(message: str, code: str, status: int) -> Result:
+    return refused([GraphQLError(message, extensions={"code": code})], status)
+
+
+def masked(error: BaseException, path: list[str | int] | None, what: str) -> GraphQLError:
+    """A bug or an outage: logged under an id, and only the id is told."""
+    match error:
+        case asyncpg.QueryCanceledError() | TimeoutError():
+            log.warning("graphql.timeout", field=what)
+            return GraphQLError(
+                "This took too long. Ask for less, or filter more.", path=path, extensions={"code": "TIMEOUT"}
+            )
+        case ReadsBusy():
+            return GraphQLError(
+                "The database is busy; try again.", path=path, extensions={"code": "UNAVAILABLE"}
+            )
+        case asyncpg.DataError() if type(error) is asyncpg.DataError:
+            # Raised by the driver before anything is sent: a value beyond its column's type.
+            return GraphQLError("A value is out of range.", path=path, extensions={"code": "BAD_USER_INPUT"})
+    correlation_id = uuid4().hex
+    log.error("graphql.failed", field=what, correlation_id=correlation_id, exc_info=error)
+    return GraphQLError(
+        "Something went wrong here; it is logged under this correlation id.",
+        path=path,
+        extensions={"code": "INTERNAL", "correlationId": correlation_id},
+    )

@@ -1,0 +1,246 @@
+"""Running plans: queries in one statement, mutations one after the other and read after COMMIT."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+from graphql import GraphQLError, OperationType
+from strawberry.exceptions import StrawberryInputCoercionError
+
+from app.graphql.answers import Result, error_json, masked, refused
+from db.reads import Reads
+from domain.access import Principal, VisibilityClass
+from domain.errors import Refused
+from schema.plan.arguments import InputError, Variables
+from schema.plan.operation import RequestError, refuse
+from schema.plan.payloads import BrokenPromise, Refusal
+from schema.plan.planner import Planner, input_error
+from schema.plan.plans import CallPlan, MutationPlan, QueryPlan, RootPlan, introspected, plain
+from schema.plan.roots import Info
+
+LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, OSError)
+"""The connection, not the statement, failed: a read may simply be asked again."""
+
+FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+ContextFactory = Callable[[Principal], Any]
+
+
+class _Answer:
+    """A response while it is put together, in the order of the selection."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.errors: list[GraphQLError] = []
+        self.nothing = False  # a field that may not be null failed, so there is no data at all
+
+    def fail(self, error: GraphQLError, key: str, *, nullable: bool) -> None:
+        self.errors.append(error)
+        self.fields[key] = "null"
+        self.nothing = self.nothing or not nullable
+
+    def result(self, order: Sequence[str], cost: str) -> Result:
+        if self.nothing:
+            data = "null"
+        else:
+            data = "{" + ",".join([f'"{key}":{self.fields[key]}' for key in order]) + "}"
+        errors = ""
+        if self.errors:
+            shown = orjson.dumps([error_json(error) for error in self.errors]).decode()
+            errors = f'"errors":{shown},'
+        return Result(f'{{{errors}"data":{data},"extensions":{{"cost":{cost}}}}}'.encode())
+
+
+class Executor:
+    """Executes operations for principals.
+
+    `reads` answers queries (a replica may), `primary` what was just written;
+    `context_for` makes what mutations get as `info.context`, once per request.
+    """
+
+    def __init__(self, planner: Planner, reads: Reads, primary: Reads, context_for: ContextFactory) -> None:
+        self._planner = planner
+        self._reads = reads
+        self._primary = primary
+        self._context_for = context_for
+
+    async def execute(
+        self,
+        text: str,
+        operation_name: str | None,
+        variables: Mapping[str, Any],
+        principal: Principal,
+        *,
+        mutations: bool = True,
+    ) -> Result:
+        """The finished response. Raises nothing but cancellation; what goes wrong is in the body."""
+        try:
+            operation = self._planner.operation(text, operation_name)
+            if operation.kind is OperationType.MUTATION and not mutations:
+                raise refuse("Mutations are sent with POST.", "METHOD_NOT_ALLOWED")
+            planned = self._planner.plan(operation, variables, VisibilityClass.of(principal))
+        except RequestError as error:
+            codes = {(shown.extensions or {}).get("code") for shown in error.errors}
+            status = 405 if "METHOD_NOT_ALLOWED" in codes else 403 if "FORBIDDEN" in codes else 400
+            return refused(error.errors, status)
+        except Exception as error:
+            return refused([masked(error, None, "plan")], 500)
+        if isinstance(planned.plan, QueryPlan):
+            return await self._query(planned.plan, planned.values, principal)
+        # A client that leaves stops waiting; it does not stop the write.
+        work = asyncio.ensure_future(self._mutation(planned.plan, planned.values, principal))
+        return await asyncio.shield(work)
+
+    # Queries.
+
+    async def _query(self, plan: QueryPlan, values: Variables, principal: Principal) -> Result:
+        bound = self._planner.values_of(principal)
+        reading = plan.reading
+        answer = _Answer()
+        if reading and plan.together is not None:
+            try:
+                texts = await self._fetch_row(
+                    self._reads, plan.together.sql, plan.together.values(values, bound)
+                )
+                for root, text in zip(reading, texts, strict=True):
+                    self._show(answer, root, text)
+            except (InputError, *FAILED) as error:
+                if len(reading) == 1:
+                    self._fail(answer, reading[0], error)
+                else:
+                    await self._each(answer, reading, values, bound)
+        for root in plan.roots:
+            if root.constant is not None:
+                answer.fields[root.key] = root.constant
+            elif root.failure is not None:
+                answer.fail(root.failure, root.key, nullable=root.nullable)
+            elif root.introspection is not None:
+                _introspect(answer, plan, root, values)
+        return answer.result([root.key for root in plan.roots], plan.cost.text())
+
+    async def _each(
+        self,
+        answer: _Answer,
+        roots: list[RootPlan],
+        values: Mapping[str, Any],
+        bound: Mapping[str, Any],
+    ) -> None:
+        """One statement failed for several roots: ask for each, once, in one snapshot, so the others answer."""
+        try:
+            async with self._reads.snapshot() as connection:
+                for root in roots:
+                    try:
+                        parameters = root.statement.values(values, bound)
+                        async with connection.transaction():
+                            text = await connection.fetchval(root.statement.sql, *parameters)
+                    except (InputError, asyncpg.PostgresError) as error:
+                        if isinstance(error, asyncpg.PostgresConnectionError):
+                            raise
+                        self._fail(answer, root, error)
+                    else:
+                        self._show(answer, root, text)
+        except FAILED as error:
+            for root in roots:
+                if root.key not in answer.fields:
+                    self._fail(answer, root, error)
+
+    async def _fetch_row(self, reads: Reads, sql: str, values: list[Any]) -> Sequence[Any]:
+        try:
+            return await reads.fetch_row(sql, values)
+        except LOST:
+            return await reads.fetch_row(sql, values)
+
+    def _show(self, answer: _Answer, root: RootPlan, text: str | None) -> None:
+        try:
+            answer.fields[root.key] = root.checked(text)
+        except BrokenPromise as broken:
+            answer.fail(_broken(broken, root.key), root.key, nullable=root.nullable)
+
+    def _fail(self, answer: _Answer, root: RootPlan, error: BaseException) -> None:
+        shown = (
+            input_error(error, root.key)
+            if isinstance(error, InputError)
+            else masked(error, [root.key], root.name)
+        )
+        answer.fail(shown, root.key, nullable=root.nullable)
+
+    # Mutations.
+
+    async def _mutation(self, plan: MutationPlan, values: Variables, principal: Principal) -> Result:
+        answer = _Answer()
+        context = self._context_for(principal)
+        for call in plan.calls:
+            if isinstance(call, RootPlan):
+                if call.constant is not None:
+                    answer.fields[call.key] = call.constant
+                continue
+            try:
+                answer.fields[call.key] = await self._call(plan, call, values, context, principal)
+            except InputError as error:
+                self._fail_call(answer, call, input_error(error, call.key))
+            except BrokenPromise as broken:
+                self._fail_call(answer, call, _broken(broken, call.key))
+            except Exception as error:
+                self._fail_call(answer, call, masked(error, [call.key], call.name))
+        return answer.result([call.key for call in plan.calls], plan.cost.text())
+
+    def _fail_call(self, answer: _Answer, call: CallPlan, error: GraphQLError) -> None:
+        """Data stays for the fields that did commit: a payload that cannot be shown is null, even where
+        the schema promises one, because hiding its neighbours would hide committed work."""
+        answer.fail(error, call.key, nullable=True)
+
+    async def _call(
+        self,
+        plan: MutationPlan,
+        call: CallPlan,
+        values: Mapping[str, Any],
+        context: Any,
+        principal: Principal,
+    ) -> str:
+        arguments = call.arguments(values)
+        try:
+            converted = self._planner.converted(call, arguments)
+        except (StrawberryInputCoercionError, GraphQLError) as error:
+            raise InputError(str(error)) from error
+        info = Info(context, call.nodes[0].name.value, plain(arguments))
+        try:
+            payload = await call.call.function(info, **converted)
+        except Refused as refused_:
+            payload = Refusal(refused_.errors)
+        rendering = plan.entities.rendering()
+        rendering.value(call.field.type, call.nodes, payload, call.name)
+        found = {}
+        bound = self._planner.values_of(principal)
+        for selection, keys in rendering.wanted().items():
+            statement = plan.entities.statement(selection, rendering.selections[selection])
+            parameters = statement.values(values, {**bound, "keys": keys})
+            try:
+                rows = await self._primary.fetch(statement.sql, parameters)
+            except LOST:
+                rows = await self._primary.fetch(statement.sql, parameters)
+            texts = {row[0]: row[1] for row in rows}
+            plan.entities.check(selection, texts)
+            found[selection] = texts
+        return rendering.text(found)
+
+
+def _broken(broken: BrokenPromise, key: str) -> GraphQLError:
+    return GraphQLError(
+        f"Cannot return null for non-nullable field {broken}.", path=[key], extensions={"code": "INTERNAL"}
+    )
+
+
+def _introspect(answer: _Answer, plan: QueryPlan, root: RootPlan, values: Mapping[str, Any]) -> None:
+    """graphql-core answers about the schema; its answer is kept where no variable can change it."""
+    result = introspected(plan.operation, root.introspection or [], values)
+    if result.errors:
+        answer.fail(result.errors[0], root.key, nullable=root.nullable)
+        return
+    text = orjson.dumps(result.data[root.key]).decode()
+    answer.fields[root.key] = text
+    if not plan.operation.definition.variable_definitions:
+        root.constant = text

@@ -1,0 +1,108 @@
+"""Declarations of what connections take: filters and sorts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeVar, dataclass_transform
+
+import strawberry
+
+from schema.plan.fields import PlannedField, argument, register
+from schema.plan.reading import PLAN, OrderBy, Sort, SortKey
+
+T = TypeVar("T")
+
+
+@strawberry.enum(description="Ascending or descending.")
+class SortDirection(Enum):
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+def sort_enum(
+    name: str,
+    description: str | None = None,
+    *,
+    default: str | None = None,
+    descending: bool = False,
+    **keys: OrderBy,
+) -> Sort:
+    """The ways a connection can be sorted: each name gives NOT NULL columns; the row's key breaks ties.
+
+    Every one needs an index over its columns and the key, for paging never to sort more than a page.
+    """
+    if not keys:
+        raise ValueError(f"{name} offers no way to sort")
+    members = Enum(name, {key: key for key in keys})  # type: ignore[misc] # the members come from the caller
+    return Sort(
+        keys={key: SortKey(key, columns) for key, columns in keys.items()},
+        enum=strawberry.enum(members, description=description),
+        default=default or next(iter(keys)),
+        descending=descending,
+    )
+
+
+def sort_of(
+    order_by: OrderBy | None,
+    descending: bool,
+    sort: Sort | None,
+    default_sort: tuple[str, SortDirection] | None,
+) -> Sort:
+    if sort is None:
+        columns = order_by or (lambda row: ())
+        return Sort(keys={"": SortKey("", columns)}, enum=None, default="", descending=descending)
+    if default_sort is None:
+        return sort
+    default, direction = default_sort
+    if default not in sort.keys:
+        raise ValueError(f"{default} is not one of {sorted(sort.keys)}")
+    return dataclasses.replace(sort, default=default, descending=direction is SortDirection.DESC)
+
+
+def page_arguments(filter_type: type | None, sort: Sort) -> list[Any]:
+    """`first`, `after`, `last`, `before`, and what this connection offers besides."""
+    arguments = [
+        argument("first", int | None, "How many from the front; at most 100."),
+        argument("after", str | None, "Only what follows this cursor."),
+        argument("last", int | None, "How many from the back; at most 100."),
+        argument("before", str | None, "Only what precedes this cursor."),
+    ]
+    if filter_type is not None:
+        arguments.append(argument("filter", filter_type | None))
+    if sort.enum is not None:
+        arguments.append(argument("sort", sort.enum | None, f"By default {sort.default}."))
+        default = "DESC" if sort.descending else "ASC"
+        arguments.append(argument("direction", SortDirection | None, f"By default {default}."))
+    return arguments
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Where:
+    """A filter field: the condition it adds when a value is given; `node` is the prefix of ids it takes."""
+
+    condition: Callable[[Any, Any], Any]
+    node: str | None = None
+
+
+def where(
+    condition: Callable[[Any, Any], Any], description: str | None = None, *, node: str | None = None
+) -> Any:
+    """`condition(row, value)`; with `node` the value is a global id (or a list of them), bound as UUID."""
+    made = PlannedField(
+        default=strawberry.UNSET, description=description, metadata={PLAN: Where(condition, node)}
+    )
+    return made
+
+
+@dataclass_transform(kw_only_default=True)
+def filter_input(cls: type[T] | None = None, *, description: str | None = None) -> Any:
+    """An input whose fields each add one condition; absent and null add nothing."""
+
+    def declare(cls: type[T]) -> type[T]:
+        declared: type[T] = strawberry.input(cls, description=description)
+        register(declared)
+        return declared
+
+    return declare if cls is None else declare(cls)

@@ -1,0 +1,363 @@
+"""Connections: keyset pages, forwards and backwards, nested or at the root."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from graphql import FieldNode, GraphQLField, GraphQLNonNull
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from schema.plan.arguments import Given, InputError, enum_text, uuid_of
+from schema.plan.catalog import object_type
+from schema.plan.leaves import string_agg, timestamp
+from schema.plan.operation import DEFAULT_PAGE, LARGEST_PAGE
+from schema.plan.reading import PLAN, Planned, ReadConnection, Row
+from schema.plan.select import Compiler
+from schema.plan.sqltext import LiteralText, Piece, as_text
+
+LARGEST_COUNT = 10_000
+LONGEST_CURSOR = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The sort of one page: its expressions over a row, the key last."""
+
+    name: str
+    columns: Callable[[Row], list[Any]]
+    descending: bool
+
+    def by(self, row: Row, *, reverse: bool) -> list[Any]:
+        down = self.descending is not reverse
+        return [column.desc() if down else column.asc() for column in self.columns(row)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """How many rows, from which side, between which cursors."""
+
+    size: Any  # int, or a parameter
+    backwards: bool
+    after: Given | None
+    before: Given | None
+
+
+def connection(
+    compiler: Compiler, field: GraphQLField, read: ReadConnection, nodes: list[FieldNode], parent: Row | None
+) -> sa.ColumnElement[Any]:
+    """SQL for the JSON object of a page; `parent` is None at the root."""
+    type_ = object_type(field.type)
+    arguments = compiler.arguments(field, nodes[0])
+    page = _Page(compiler, field, read, parent, arguments)
+    collected = compiler.collector.below(type_, nodes)
+    pieces = compiler.members(type_, collected, page.member)
+    if not page.read_rows:
+        return as_text(pieces)
+    found = sa.select(as_text(pieces)).select_from(page.row.source)
+    if parent is not None:
+        found = found.correlate(parent.source)
+    return found.scalar_subquery()
+
+
+class _Page:
+    def __init__(
+        self,
+        compiler: Compiler,
+        field: GraphQLField,
+        read: ReadConnection,
+        parent: Row | None,
+        arguments: dict[str, Given],
+    ) -> None:
+        self._compiler = compiler
+        self._field = field
+        self._read = read
+        self._parent = parent
+        self._arguments = arguments
+        self._type, self._planned = compiler.catalog.planned(read.target)
+        self._order = _order(read, self._planned, arguments)
+        self._window = _window(compiler, arguments)
+        self.read_rows = False
+        self._row: Row | None = None
+
+    def _conditions(self, row: Row) -> list[Any]:
+        read = self._read
+        conditions: list[Any] = []
+        if read.on is not None:
+            conditions.append(read.on(self._parent, row))
+        with_parent = read.on is not None and read.visible_with_parent
+        conditions.append(self._compiler.visible(self._planned, row, with_parent=with_parent))
+        conditions.extend(_filtered(self._compiler, self._field, self._arguments, row))
+        return conditions
+
+    @property
+    def row(self) -> Row:
+        """A row of the page, numbered from the side that the page was asked from."""
+        if self._row is None:
+            self.read_rows = True
+            self._row = self._planned.row(self._numbered_page())
+        return self._row
+
+    def _numbered_page(self) -> Any:
+        """One row more than the page, so that it tells whether there is another page."""
+        window, order = self._window, self._order
+        inner = self._compiler.alias(self._planned)
+        conditions = self._conditions(inner)
+        for given, forwards in ((window.after, True), (window.before, False)):
+            if given is not None and given.value is not None:
+                conditions.append(_beyond(self._compiler, order, inner, given, forwards=forwards))
+        page: Any = (
+            sa.select(inner.source)
+            .where(*conditions)
+            .order_by(*order.by(inner, reverse=window.backwards))
+            .limit(window.size + 1)
+        )
+        if self._parent is not None:
+            page = page.correlate(self._parent.source)
+        page = page.subquery()
+        row = self._planned.row(page)
+        ordered = order.by(row, reverse=window.backwards)
+        return sa.select(
+            page,
+            sa.func.row_number().over(order_by=ordered).label("page_place"),
+            sa.func.count().over().label("page_count"),
+        ).subquery()
+
+    def member(self, field: GraphQLField, nodes: list[FieldNode]) -> list[Piece]:
+        match nodes[0].name.value:
+            case "edges":
+                return self._list(lambda: self._edge(field, nodes))
+            case "nodes":
+                return self._list(
+                    lambda: as_text(self._compiler.object(self._type, self._planned, nodes, self.row))
+                )
+            case "pageInfo":
+                return self._page_info(field, nodes)
+            case _:
+                return [self._total()]
+
+    def _list(self, item: Callable[[], Any]) -> list[Piece]:
+        place = self.row.source.c.page_place
+        joined = string_agg(
+            item(),
+            [place.desc() if self._window.backwards else place],
+            only=place <= self._window.size,
+        )
+        return ["[", sa.func.coalesce(joined, LiteralText("")), "]"]
+
+    def _edge(self, field: GraphQLField, nodes: list[FieldNode]) -> Any:
+        type_ = object_type(field.type)
+
+        def member(_: GraphQLField, merged: list[FieldNode]) -> list[Piece]:
+            if merged[0].name.value == "cursor":
+                return ['"', self._cursor(), '"']
+            return self._compiler.object(self._type, self._planned, merged, self.row)
+
+        return as_text(self._compiler.members(type_, self._compiler.collector.below(type_, nodes), member))
+
+    def _cursor(self) -> Any:
+        return cursor_of(self._order.name, self._order.columns(self.row))
+
+    def _page_info(self, field: GraphQLField, nodes: list[FieldNode]) -> list[Piece]:
+        type_ = object_type(field.type)
+        window = self._window
+
+        def edge_cursor(place: Any) -> Piece:
+            found = sa.func.max(self._cursor()).filter(self.row.source.c.page_place == place)
+            return sa.func.coalesce(as_text(['"', found, '"']), LiteralText("null"))
+
+        def member(_: GraphQLField, merged: list[FieldNode]) -> list[Piece]:
+            name = merged[0].name.value
+            more = sa.cast(sa.func.count(self.row.source.c.page_place) > window.size, sa.Text())
+            last = sa.func.least(self.row.source.c.page_count, window.size)
+            match name:
+                case "hasNextPage":
+                    return [_given_text(window.before) if window.backwards else more]
+                case "hasPreviousPage":
+                    return [more if window.backwards else _given_text(window.after)]
+                case "startCursor":
+                    return [edge_cursor(last if window.backwards else sa.literal_column("1"))]
+                case _:
+                    return [edge_cursor(sa.literal_column("1") if window.backwards else last)]
+
+        return self._compiler.members(type_, self._compiler.collector.below(type_, nodes), member)
+
+    def _total(self) -> Any:
+        row = self._compiler.alias(self._planned)
+        found: Any = (
+            sa.select(sa.literal_column("1"))
+            .select_from(row.source)
+            .where(*self._conditions(row))
+            .limit(LARGEST_COUNT)
+        )
+        if self._parent is not None:
+            found = found.correlate(self._parent.source)
+        counted = sa.select(sa.cast(sa.func.count(), sa.Text())).select_from(found.subquery())
+        if self._parent is not None:
+            counted = counted.correlate(self._parent.source)
+        return counted.scalar_subquery()
+
+
+def _given_text(given: Given | None) -> Piece:
+    """There is something on the other side of a cursor: the row the cursor was made of."""
+    return "false" if given is None or given.value is None else "true"
+
+
+def _order(read: ReadConnection, planned: Planned, arguments: dict[str, Given]) -> _Order:
+    name, descending = read.sort.default, read.sort.descending
+    chosen = arguments.get("sort")
+    if chosen is not None and chosen.value is not None:
+        name = enum_text(chosen.value)
+    direction = arguments.get("direction")
+    if direction is not None and direction.value is not None:
+        descending = enum_text(direction.value) == "DESC"
+    key = read.sort.keys[name]
+
+    def columns(row: Row) -> list[Any]:
+        own = list(key.columns(row))
+        identity = row.source.c[planned.key]
+        return own if any(column is identity for column in own) else [*own, identity]
+
+    return _Order(name, columns, descending)
+
+
+def _window(compiler: Compiler, arguments: dict[str, Given]) -> _Window:
+    first, last = arguments.get("first"), arguments.get("last")
+    first = None if first is None or first.value is None else first
+    last = None if last is None or last.value is None else last
+    if first is not None and last is not None:
+        raise InputError("Give first or last, not both.")
+    asked = first or last
+    size: Any = DEFAULT_PAGE
+    if asked is not None:
+        size = _page_size(asked.value)
+        if asked.fetch is not None and not compiler.binder.inline:
+            size = compiler.binder.parameter(asked, sa.Integer(), _page_size)
+    return _Window(size, last is not None, arguments.get("after"), arguments.get("before"))
+
+
+def _page_size(value: Any) -> int:
+    if not 0 <= value <= LARGEST_PAGE:
+        raise InputError(f"A page holds 0 to {LARGEST_PAGE}; {value} were asked for.")
+    return int(value)
+
+
+def _filtered(
+    compiler: Compiler, field: GraphQLField, arguments: dict[str, Given], row: Row
+) -> list[sa.ColumnElement[bool]]:
+    given = arguments.get("filter")
+    if given is None or given.value is None:
+        return []
+    type_: Any = field.args["filter"].type
+    type_ = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
+    conditions = []
+    for name, definition in type_.fields.items():
+        member = given.fields.get(name)
+        if member is None or member.value is None:
+            continue
+        where = definition.extensions["strawberry-definition"].metadata[PLAN]
+        value = compiler.binder.bind(member, definition.type, prefix=where.node)
+        conditions.append(where.condition(row, value))
+    return conditions
+
+
+def cursor_of(name: str, columns: Sequence[Any]) -> Any:
+    """An opaque cursor: the sort's name and the row's sort values, base64 over a JSON array."""
+    pieces: list[Piece] = [f'["{name}"']
+    for column in columns:
+        pieces.append(",")
+        if isinstance(column.type, sa.DateTime | TIMESTAMP):
+            pieces.extend(['"', timestamp(column), '"'])
+        else:
+            pieces.append(sa.cast(sa.func.to_json(sa.cast(column, sa.Text())), sa.Text()))
+    pieces.append("]")
+    encoded = sa.func.encode(
+        sa.func.convert_to(as_text(pieces), sa.literal_column("'UTF8'")), sa.literal_column("'base64'")
+    )
+    return sa.func.translate(encoded, sa.literal_column("E'+/\\n'"), sa.literal_column("'-_'"))
+
+
+def _beyond(compiler: Compiler, order: _Order, row: Row, given: Given, *, forwards: bool) -> Any:
+    """Rows after (or before) the cursor in the order shown: one row comparison, which an index serves."""
+    columns = order.columns(row)
+    types = [_cursor_type(column.type) for column in columns]
+    bound = [
+        compiler.binder.parameter(given, sql_type, _cursor_value(order.name, place, len(columns), parse))
+        for place, (sql_type, parse) in enumerate(types)
+    ]
+    left, right = (columns[0], bound[0]) if len(columns) == 1 else (sa.tuple_(*columns), sa.tuple_(*bound))
+    greater = forwards is not order.descending
+    return left > right if greater else left < right
+
+
+def _cursor_value(name: str, place: int, length: int, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def value(cursor: Any) -> Any:
+        try:
+            if len(cursor) > LONGEST_CURSOR:
+                raise ValueError
+            decoded = orjson.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+            if not isinstance(decoded, list) or len(decoded) != length + 1 or decoded[0] != name:
+                raise ValueError
+            return parse(decoded[place + 1])
+        except (ValueError, TypeError, InvalidOperation, binascii.Error, OverflowError):
+            message = "The cursor is not of this sort: use one that this connection gave for the same sort."
+            raise InputError(message) from None
+
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _uuid(value: Any) -> Any:
+    key = uuid_of(_text(value))
+    if key is None:
+        raise ValueError
+    return key
+
+
+def _instant(value: Any) -> datetime:
+    parsed = datetime.fromisoformat(_text(value))
+    if parsed.tzinfo is None:
+        raise ValueError
+    return parsed
+
+
+def _integer(value: Any) -> int:
+    number = int(_text(value)) if len(_text(value)) < 20 else LARGEST_COUNT**9
+    if not -(2**63) <= number < 2**63:
+        raise ValueError
+    return number
+
+
+def _decimal(value: Any) -> Decimal:
+    number = Decimal(_text(value))
+    if not number.is_finite():
+        raise ValueError
+    return number
+
+
+def _cursor_type(type_: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """What a sort column is bound as, and how its text in a cursor is read back."""
+    match type_:
+        case sa.Uuid():
+            return sa.Uuid(), _uuid
+        case sa.DateTime():
+            return TIMESTAMP(timezone=True), _instant
+        case sa.Date():
+            return sa.Date(), lambda value: date.fromisoformat(_text(value))
+        case sa.Integer():
+            return sa.BigInteger(), _integer
+        case sa.Numeric():
+            return sa.Numeric(), _decimal
+    return sa.Text(), _text

