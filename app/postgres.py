@@ -16,6 +16,7 @@ outlives us and never has a rival on its directory. Three mechanisms carry that:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -182,7 +183,12 @@ class EmbeddedPostgres:
                     process.wait(STOP_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
                     continue
-            return
+            break
+        lock = self._lock()
+        if lock is not None:
+            with lock, contextlib.suppress(OSError):  # not empty: still of use to somebody
+                if self.directory not in self.socket_directory.parents:
+                    self.socket_directory.rmdir()
 
     def _advance(self) -> bool:
         """One step towards a ready server; True once there is one. To be called again after a moment."""
