@@ -194,7 +194,8 @@ def check_address(checks: Checks, address: Address | None, *at: str) -> None:
     if address is None:
         return
     for name, value in address.to_json().items():
-        checks.text(value, text.MAX_LINE, *at, name)
+        first, *rest = name.split("_")
+        checks.text(value, text.MAX_LINE, *at, first + "".join(map(str.capitalize, rest)))
     checks.country_code(address.country_code, *at, "countryCode")
 
 
