@@ -129,7 +129,7 @@ class Executor:
         values: Mapping[str, Any],
         bound: Mapping[str, Any],
     ) -> None:
-        """One statement failed for several roots: ask for each, once, in one snapshot, so the others answer."""
+        """One statement failed for several roots: ask for each once, in one snapshot; the others answer."""
         try:
             async with self._reads.snapshot() as connection:
                 for root in roots:

@@ -26,8 +26,7 @@ from graphql import (
     ValueNode,
     VariableNode,
 )
-from graphql.execution.values import get_argument_values
-from graphql.utilities import coerce_input_literal
+from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 Variables = Mapping[str, Any]
@@ -56,17 +55,13 @@ def given_arguments(definition: GraphQLField, node: FieldNode, variables: Variab
     found = {}
     for name, argument in definition.args.items():
         value = _given(written[name], argument.type, variables) if name in written else None
-        if value is None and _has_default(definition, name):
-            default = get_argument_values(definition, FieldNode(name=node.name, arguments=())).get(name)
-            value = _of_value(default, argument.type, None)
+        if value is None:
+            default = coerce_default_value(argument)
+            if default is not Undefined:
+                value = _of_value(default, argument.type, None)
         if value is not None:
             found[name] = value
     return found
-
-
-def _has_default(definition: GraphQLField, name: str) -> bool:
-    argument = definition.args[name]
-    return argument.default_value is not Undefined and not isinstance(argument.type, GraphQLNonNull)
 
 
 def _nullable(type_: GraphQLInputType) -> Any:
@@ -94,8 +89,8 @@ def _given_object(node: ObjectValueNode, type_: GraphQLInputObjectType, variable
     fields = {}
     for name, definition in type_.fields.items():
         value = _given(written[name], definition.type, variables) if name in written else None
-        if value is None and definition.default_value is not Undefined:
-            value = Given(definition.default_value)
+        if value is None and (default := coerce_default_value(definition)) is not Undefined:
+            value = _of_value(default, definition.type, None)
         if value is not None:
             fields[name] = value
     return Given({name: value.value for name, value in fields.items()}, None, fields)
@@ -237,7 +232,8 @@ class Binder:
     def _bind_list(self, given: Given, item: Any, prefix: str | None) -> sa.ColumnElement[Any]:
         if isinstance(item, GraphQLEnumType):
             if self.inline or given.fetch is None:
-                return sa.literal([enum_text(value) for value in given.value], ARRAY(sa.Text()))
+                names = [enum_text(value) for value in given.value]
+                return sa.cast(sa.literal(names, ARRAY(sa.Text())), ARRAY(sa.Text()))
             return self.parameter(
                 given, ARRAY(sa.Text()), lambda values: [enum_text(value) for value in values]
             )

@@ -55,6 +55,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Measure:
+    root_fields: int = 0
     depth: int = 0
     aliases: int = 0
     directives: int = 0
@@ -85,13 +86,13 @@ class _Walk:
         self._schema = schema
         self._fragments = fragments
         self._page_size = page_size
-        self._known: dict[tuple[str, int], Measure] = {}
+        self._known: dict[tuple[str, int | None], Measure] = {}
         self._open: set[str] = set()
 
     def selections(
-        self, selected: SelectionSetNode, parent: GraphQLCompositeType | None, page: int
+        self, selected: SelectionSetNode, parent: GraphQLCompositeType | None, page: int | None
     ) -> Measure:
-        """`page` is the page size when `parent` is a connection, else 1."""
+        """`page` is the page size when `parent` is a connection."""
         total = Measure()
         for selection in selected.selections:
             total.directives += len(selection.directives or ())
@@ -106,7 +107,23 @@ class _Walk:
                     total.add(self._fragment(selection.name.value, page))
         return total
 
-    def _fragment(self, name: str, page: int) -> Measure:
+    def root_fields(self, selected: SelectionSetNode) -> int:
+        """How many fields stand at the root, those of fragments included."""
+        count = 0
+        for selection in selected.selections:
+            match selection:
+                case FieldNode():
+                    count += 1
+                case InlineFragmentNode():
+                    count += self.root_fields(selection.selection_set)
+                case FragmentSpreadNode():
+                    fragment = self._fragments.get(selection.name.value)
+                    if fragment is not None and selection.name.value not in self._open:
+                        self._open.add(selection.name.value)
+                        count += self.root_fields(fragment.selection_set)
+        return count
+
+    def _fragment(self, name: str, page: int | None) -> Measure:
         known = self._known.get((name, page))
         if known is not None:
             return known
@@ -121,7 +138,7 @@ class _Walk:
         self._known[name, page] = measured
         return measured
 
-    def _field(self, node: FieldNode, parent: GraphQLCompositeType | None, page: int) -> Measure:
+    def _field(self, node: FieldNode, parent: GraphQLCompositeType | None, page: int | None) -> Measure:
         own = Measure(depth=1, aliases=1 if node.alias else 0, fields=1)
         field = (
             parent.fields.get(node.name.value)
@@ -133,7 +150,7 @@ class _Walk:
             own.cost = COUNT_COST if node.name.value == "totalCount" else 0
             return own
         named = get_named_type(field.type) if field else None
-        inner_page = self._page_size(node) if isinstance(read, ReadConnection) else 1
+        inner_page = self._page_size(node) if isinstance(read, ReadConnection) else None
         inner = self.selections(
             node.selection_set, named if named is not None and is_composite_type(named) else None, inner_page
         )
@@ -144,7 +161,7 @@ class _Walk:
         own.depth = inner.depth + 1
         return own
 
-    def _times(self, field: GraphQLField | None, read: Read | None, page: int) -> int:
+    def _times(self, field: GraphQLField | None, read: Read | None, page: int | None) -> int:
         match read:
             case ReadMany(size=size) | ReadRootMany(size=size):
                 return size
@@ -155,7 +172,7 @@ class _Walk:
         type_ = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
         if not is_list_type(type_):
             return 1
-        return page if page > 1 else VALUE_LIST_SIZE
+        return VALUE_LIST_SIZE if page is None else page
 
     def _type(self, name: str) -> GraphQLCompositeType | None:
         found = self._schema.type_map.get(name)
@@ -170,24 +187,31 @@ def measure(
 ) -> Measure:
     """What the operation amounts to when it is expanded; `page_size` tells what a connection asks for."""
     walk = _Walk(schema, fragments, page_size)
-    measured = walk.selections(operation.selection_set, schema.get_root_type(operation.operation), 1)
+    measured = walk.selections(operation.selection_set, schema.get_root_type(operation.operation), None)
     measured.directives += len(operation.directives or ())
+    measured.root_fields = walk.root_fields(operation.selection_set)
     return measured
 
 
-def refusals(measured: Measure, limits: Limits) -> list[GraphQLError]:
-    """One error for each bound that the operation passes."""
+_REFUSALS = {
+    "root_fields": "has too many root fields",
+    "depth": "is nested too deeply",
+    "aliases": "has too many aliases",
+    "directives": "has too many directives",
+    "fields": "selects too many fields",
+    "cost": "costs too much",
+}
+SHAPE = ("root_fields", "depth", "aliases", "directives", "fields")
+"""The bounds that do not depend on variables."""
+
+
+def refusals(measured: Measure, limits: Limits, bounds: tuple[str, ...]) -> list[GraphQLError]:
+    """One error for each of these bounds that the operation passes."""
     found = []
-    for name, what in (
-        ("depth", "is nested too deeply"),
-        ("aliases", "has too many aliases"),
-        ("directives", "has too many directives"),
-        ("fields", "selects too many fields"),
-        ("cost", "costs too much"),
-    ):
+    for name in bounds:
         value, bound = getattr(measured, name), getattr(limits, name)
         if value > bound:
-            message = f"The operation {what}: {value}, at most {bound}."
+            message = f"The operation {_REFUSALS[name]}: {value}, at most {bound}."
             extensions = {"code": "LIMIT_EXCEEDED", "limit": name, "value": value, "maximum": bound}
             found.append(GraphQLError(message, extensions=extensions))
     return found

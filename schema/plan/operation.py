@@ -23,7 +23,7 @@ from graphql import (
 )
 from graphql.execution.values import get_variable_values
 
-from schema.plan.limits import Limits, measure, refusals
+from schema.plan.limits import SHAPE, Limits, measure, refusals
 from schema.plan.variables import Coerce, Shape, Slow, coercer, shapes, sort_enums, uses_of
 
 MAX_INLINED_VARIANTS = 8
@@ -61,21 +61,9 @@ class Operation:
         self.definition = _chosen(document, name)
         self.kind: OperationType = self.definition.operation
         self.inlined_variants: set[Any] = set()
-        roots = len(self.definition.selection_set.selections)
-        errors = refusals(
-            measure(schema, self.definition, self.fragments, lambda node: 1),
-            limits,
-        )
-        if roots > limits.root_fields:
-            message = f"The operation has too many root fields: {roots}, at most {limits.root_fields}."
-            extensions = {
-                "code": "LIMIT_EXCEEDED",
-                "limit": "root_fields",
-                "value": roots,
-                "maximum": limits.root_fields,
-            }
-            errors.append(GraphQLError(message, extensions=extensions))
-        errors = errors or _validated(schema, document)
+        measured = measure(schema, self.definition, self.fragments, lambda node: 1)
+        # Before validation, which is not linear in the document.
+        errors = refusals(measured, limits, SHAPE) or _validated(schema, document)
         if errors:
             raise RequestError(*errors)
         self._variables = list(self.definition.variable_definitions or ())

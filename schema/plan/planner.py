@@ -134,7 +134,7 @@ class Planner:
             operation.fragments,
             operation.page_size(values, inline=inline),
         )
-        errors = refusals(measured, self.limits)
+        errors = refusals(measured, self.limits, ("cost",))
         if errors:
             raise RequestError(*errors)
         return Cost(measured.cost, self.limits.cost, measured.depth)

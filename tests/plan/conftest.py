@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 import pytest
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.schema import CreateTable
 
 from app.graphql.execution import Executor
@@ -46,14 +47,15 @@ async def _fill(url: str) -> None:
     connection = await asyncpg.connect(asyncpg_dsn(url))
     try:
         for table in (toys.PersonRow, toys.OrderRow, toys.LineRow, toys.EventRow):
-            await connection.execute(str(CreateTable(table.__table__).compile(dialect=_dialect())))
+            await connection.execute(str(CreateTable(table.__table__).compile(dialect=PGDialect_asyncpg())))
         people = [
             (key(0, n), f'Person "{n}" ü\u2028', None if n % 2 else f"p{n}@example.com") for n in range(3)
         ]
         await connection.copy_records_to_table("person", records=people)
         for n in range(ORDERS):
             await connection.execute(
-                "insert into toy_order values ($1,$2,$3,$4,$5,$6,$7,$8::text::jsonb,$9,$10,$11::text::jsonb,$12,$13)",
+                "insert into toy_order values"
+                " ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb, $9, $10, $11::text::jsonb, $12, $13)",
                 key(1, n),
                 f"A{n:03d}",
                 "web" if n % 3 else "store",
@@ -89,12 +91,6 @@ async def _fill(url: str) -> None:
         await connection.close()
 
 
-def _dialect() -> Any:
-    from sqlalchemy.dialects.postgresql import asyncpg as dialect
-
-    return dialect.dialect()
-
-
 @pytest.fixture(scope="session")
 def toy_url(postgres: Any) -> Iterator[str]:
     name = f"toys_{uuid.uuid4().hex[:12]}"
@@ -115,7 +111,8 @@ class Context:
         try:
             made = uuid.uuid4()
             await connection.execute(
-                "insert into toy_order values ($1,$2,'api','OPEN',null,100,'EUR','{}','{}',$3,'{}',now(),null)",
+                "insert into toy_order values"
+                " ($1, $2, 'api', 'OPEN', null, 100, 'EUR', '{}', '{}', $3, '{}', now(), null)",
                 made,
                 number,
                 note,

@@ -7,7 +7,8 @@ from tests.plan.conftest import PARTNER, STAFF, Shop, guest, key, order_id
 
 async def test_an_order_with_everything_in_it_is_one_statement(shop: Shop) -> None:
     answer = await shop.data(
-        """query ($id: ID!) { order(id: $id) { __typename id number status placedAt shippedAt note tags metadata
+        """query ($id: ID!) { order(id: $id) { __typename id number status placedAt shippedAt note tags
+             metadata
              total { amount currencyCode __typename } address { line1 city floor } statuses
              person { id name email } lines { lineNumber sku quantity left order { number } } } }""",
         id=order_id(7),
