@@ -178,7 +178,7 @@ def check_place_order(command: PlaceOrder) -> None:
     checks.text(command.sales_representative, text.MAX_NAME, "salesRepresentative")
     check_address(checks, command.shipping_address, "shippingAddress")
     check_address(checks, command.billing_address, "billingAddress")
-    checks.that(-100 <= command.priority <= 100, "A priority is between -100 and 100.", "priority")
+    check_priority(checks, command.priority)
     _check_discounts(checks, command.discounts, "discounts")
     _check_taxes(checks, command.taxes, "taxLines")
     _check_charges(checks, command.shipping, "shipping")
@@ -187,6 +187,11 @@ def check_place_order(command: PlaceOrder) -> None:
     checks.metadata(command.metadata, "metadata")
     checks.metadata(command.private_metadata, "privateMetadata")
     checks.refuse()
+
+
+def check_priority(checks: Checks, priority: int | None) -> None:
+    """A higher one matters more; 0 is usual."""
+    checks.that(priority is None or -100 <= priority <= 100, "It is between -100 and 100.", "priority")
 
 
 def check_address(checks: Checks, address: Address | None, *at: str) -> None:

@@ -7,7 +7,6 @@ a text: what was sent is what is stored.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +31,8 @@ MAX_METADATA_DEPTH = 4
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*", re.ASCII)
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
+_UNWELCOME = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Unicode's control characters (Cc), which PostgreSQL or partners choke on, and surrogates (Cs)."""
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _LARGEST_INTEGER = 2**53
 """Beyond it JSON readers disagree about integers (RFC 8259, 6)."""
@@ -43,11 +44,11 @@ def problem_with(value: str, maximum: int, *, multiline: bool = False, empty: bo
         return f"must have at most {maximum} characters, not {len(value)}."
     if not empty and not value.strip():
         return "must not be empty."
-    for character in value:
-        category = unicodedata.category(character)
-        if category == "Cs":
+    for match in _UNWELCOME.finditer(value):
+        character = match.group()
+        if character >= "\ud800":
             return "must not hold half of a surrogate pair."
-        if category == "Cc" and not (multiline and character in "\n\r\t"):
+        if not (multiline and character in "\n\r\t"):
             return f"must not hold the control character U+{ord(character):04X}."
     return None
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.captures import LineUnits, due_for_shipped
 from domain.errors import AmountExceeded, Refused
+from domain.money import refund_of
 from domain.orders import BalanceStatus, PaymentStatus, ReleaseGate
 from domain.payment_sums import (
     OrderMoney,
@@ -235,3 +237,30 @@ def test_the_balance_says_who_owes() -> None:
     assert balance(1000, 200, 1000, 200, 0) == 0
     assert balance_status(0) is BalanceStatus.SETTLED
     assert balance_status(balance(1000, 0, 1000, 0, 1000)) is BalanceStatus.DUE
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=5),
+    st.integers(0, 10**4),
+    st.data(),
+)
+def test_what_is_due_as_goods_leave_grows_to_exactly_the_total(
+    rows: list[tuple[int, int, int]], charges: int, data: st.DataObject
+) -> None:
+    ordered = [(gross, units, min(cancelled, units)) for gross, units, cancelled in rows]
+    total = charges + sum(gross - refund_of(gross, cut, units, 0) for gross, units, cut in ordered)
+    left = [0] * len(ordered)
+    due = 0
+    open_lines = [index for index, (_, units, cut) in enumerate(ordered) if units > cut]
+    while open_lines:
+        index = data.draw(st.sampled_from(open_lines))
+        left[index] += 1
+        lines = [
+            LineUnits(gross=gross, ordered=units, cancelled=cut, fulfilled=fulfilled)
+            for (gross, units, cut), fulfilled in zip(ordered, left, strict=True)
+        ]
+        following = due_for_shipped(lines, total)
+        assert due <= following <= total
+        due = following
+        open_lines = [line for line in open_lines if left[line] < ordered[line][1] - ordered[line][2]]
+    assert due == (total if any(left) else 0)
