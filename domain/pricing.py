@@ -259,13 +259,14 @@ def _taxes(amount: int, taxes: Sequence[Tax], field: tuple[str, ...]) -> tuple[P
         return ()
     included_rate = sum((Fraction(tax.rate) for tax in taxes if tax.included), Fraction(0))
     bare = amount / (1 + included_rate)
-    priced = []
-    for tax in taxes:
-        base = tax.base if tax.base is not None else round_half_up(bare)
-        worked_out = round_half_up(bare * Fraction(tax.rate))
-        priced.append(
-            PricedTax(tax=tax, base=base, amount=tax.amount if tax.amount is not None else worked_out)
+    priced = [
+        PricedTax(
+            tax=tax,
+            base=tax.base if tax.base is not None else round_half_up(bare),
+            amount=tax.amount if tax.amount is not None else round_half_up(bare * Fraction(tax.rate)),
         )
+        for tax in taxes
+    ]
     if sum(part.amount for part in priced if part.tax.included) > amount:
         message = "Taxes included in an amount are at most that amount."
         raise Refused(InvalidInput(message=message, field=field))
