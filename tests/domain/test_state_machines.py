@@ -145,4 +145,4 @@ def test_a_diagram_begins_at_the_initial_states_and_ends_at_the_terminal_ones() 
 
 
 def test_the_page_of_states_is_the_one_the_tables_draw() -> None:
-    assert (ROOT / "docs" / "states.md").read_text() == mermaid(), "draw it anew: ./oms states"
+    assert (ROOT / "docs" / "states.md").read_text() == mermaid(), "draw it anew: ./oms states --write"
