@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -101,14 +102,21 @@ async def release_hold(session: Session, command: ReleaseHold, /, *, actor: Prin
     released = [command.hold_id] if command.hold_id is not None else list(holds)
     if not released:
         return change.id
+    await lift_holds(session, change, released, last=len(released) == len(holds))
+    await save(session, change)
+    return change.id
+
+
+async def lift_holds(session: Session, change: OrderChange, hold_ids: Sequence[UUID], *, last: bool) -> None:
+    """Release these holds of a locked order; with the `last` of them its fulfillment orders go on."""
     await session.execute(
         sa.update(OrderHold)
-        .where(OrderHold.id.in_(released))
-        .values(released_by=actor.account, released_at=now)
+        .where(OrderHold.id.in_(hold_ids))
+        .values(released_by=change.actor.account, released_at=change.now)
     )
-    for hold_id in released:
+    for hold_id in hold_ids:
         change.record(Event(type=EventType.ORDER_RELEASED, subject_kind="ORDER_HOLD", subject_id=hold_id))
-    if len(released) == len(holds):
+    if last:
         change.values["on_hold"] = False
         for one in await _fulfillment_orders(session, change, FulfillmentOrderStatus.ON_HOLD):
             await fulfillment.move(
@@ -117,8 +125,6 @@ async def release_hold(session: Session, command: ReleaseHold, /, *, actor: Prin
                 status=resumed(one.request),
                 event=EventType.FULFILLMENT_ORDER_RELEASED,
             )
-    await save(session, change)
-    return change.id
 
 
 async def _fulfillment_orders(
