@@ -19,10 +19,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished response body; `status` is what a GraphQL response media type wants."""
+    """A finished response body; `status` is what a GraphQL response media type wants.
+
+    `well_formed`: the request could be understood, so that under plain
+    application/json the status is 200 even where the operation was refused.
+    """
 
     body: bytes
     status: int = 200
+    well_formed: bool = True
 
 
 def error_json(error: GraphQLError) -> dict[str, Any]:
@@ -45,7 +50,9 @@ def refused(errors: Sequence[GraphQLError], status: int = 400) -> Result:
 
 
 def refusal(message: str, code: str, status: int) -> Result:
-    return refused([GraphQLError(message, extensions={"code": code})], status)
+    """The request itself will not do: not GraphQL, not authenticated, not acceptable."""
+    error = GraphQLError(message, extensions={"code": code})
+    return Result(orjson.dumps({"errors": [error_json(error)]}), status, well_formed=False)
 
 
 def masked(error: BaseException, path: list[str | int] | None, what: str) -> GraphQLError:

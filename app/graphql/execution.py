@@ -44,10 +44,8 @@ class _Answer:
         self.nothing = self.nothing or not nullable
 
     def result(self, order: Sequence[str], cost: str) -> Result:
-        if self.nothing:
-            data = "null"
-        else:
-            data = "{" + ",".join([f'"{key}":{self.fields[key]}' for key in order]) + "}"
+        shown_fields = ",".join([f'"{key}":{self.fields[key]}' for key in order])
+        data = "null" if self.nothing else f"{{{shown_fields}}}"
         errors = ""
         if self.errors:
             shown = orjson.dumps([error_json(error) for error in self.errors]).decode()

@@ -25,7 +25,7 @@ from schema.plan.declare import (
     value_type,
 )
 from schema.plan.errors import UserError, error_type
-from schema.plan.inputs import SortDirection, filter_input, sort_enum, where
+from schema.plan.inputs import SortDirection, filter_input, global_id, sort_enum, where
 from schema.plan.planner import Planner
 from schema.plan.roots import (
     GlobalId,
@@ -66,6 +66,7 @@ __all__ = [
     "error_type",
     "expression",
     "filter_input",
+    "global_id",
     "many",
     "money",
     "mutation",

@@ -29,6 +29,8 @@ from graphql import (
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
+from schema.plan.reading import PLAN
+
 Variables = Mapping[str, Any]
 Fetch = Callable[[Variables], Any]
 
@@ -149,6 +151,14 @@ def text_value(value: str) -> str:
     return value
 
 
+def json_text(value: Any) -> str:
+    """A JSON value as the driver takes it; jsonb holds no NUL either."""
+    text = json.dumps(value)
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise InputError("A JSON value holds the character U+0000, which nothing stored can hold.")
+    return text
+
+
 def key_of(prefix: str) -> Callable[[Any], UUID]:
     """From a global id with this prefix to its key."""
     start = f"{prefix}_"
@@ -179,7 +189,7 @@ def _scalar(name: str) -> tuple[Any, Callable[[Any], Any] | None]:
     if name in ("String", "ID"):
         convert = text_value
     elif name == "JSON":
-        convert = json.dumps
+        convert = json_text
     return _SQL_TYPES[name], convert
 
 
@@ -256,9 +266,12 @@ class Binder:
         bound = {}
         for name, definition in type_.fields.items():
             member = given.fields.get(name)
-            python_name = definition.extensions["strawberry-definition"].python_name
+            declared = definition.extensions["strawberry-definition"]
+            prefix = getattr(declared.metadata.get(PLAN), "node", None)
             present = member is not None and member.value is not None
-            bound[python_name] = self.bind(member, definition.type) if present and member else None
+            bound[declared.python_name] = (
+                self.bind(member, definition.type, prefix=prefix) if present and member else None
+            )
         return SimpleNamespace(**bound)
 
 

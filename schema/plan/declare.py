@@ -84,6 +84,7 @@ def planned(
     node: str | None = None,
     key: str | None = None,
     scope: Scope | None = None,
+    stream_key: str | None = None,
     description: str | None = None,
     name: str | None = None,
 ) -> Callable[[Cls], Cls]:
@@ -92,7 +93,8 @@ def planned(
     `node` is the prefix of its global ids (the class then inherits from `Node`);
     `key` names the identifying column (default `id`, else the primary key);
     `scope` is what `node(id)` demands, by default that of the root field that
-    returns the type.
+    returns the type; `stream_key` is the column that subscriptions find rows by, where
+    that is not the key.
     """
 
     def declare(cls: Cls) -> Cls:
@@ -108,6 +110,7 @@ def planned(
             key=key or _key_of(table),
             node=node,
             scope=scope,
+            stream_key=stream_key,
         )
         register(made)
         return made

@@ -96,6 +96,18 @@ def where(
     return made
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TakesId:
+    """A field of an input object that takes a global id with this prefix."""
+
+    node: str
+
+
+def global_id(prefix: str, description: str | None = None) -> Any:
+    """A field of an input object inside a filter or a `by`: the condition gets the id's UUID."""
+    return PlannedField(default=strawberry.UNSET, description=description, metadata={PLAN: TakesId(prefix)})
+
+
 @dataclass_transform(kw_only_default=True)
 def filter_input(cls: type[T] | None = None, *, description: str | None = None) -> Any:
     """An input whose fields each add one condition; absent and null add nothing."""

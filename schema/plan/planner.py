@@ -9,19 +9,30 @@ from typing import Any, Generic, TypeVar, cast
 
 import strawberry
 from graphql import FieldNode, GraphQLError, GraphQLObjectType, OperationType
+from strawberry.exceptions import StrawberryInputCoercionError
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from domain.access import Principal, VisibilityClass
 from schema.plan.arguments import Binder, InputError, Variables
-from schema.plan.catalog import Catalog, Predicate, PrincipalValues, catalog_of
+from schema.plan.catalog import Catalog, Predicate, PrincipalValues, catalog_of, object_type
 from schema.plan.collect import Collected, Collector
 from schema.plan.limits import Limits, definition_of, measure, refusals
 from schema.plan.operation import Operation, RequestError, refuse
-from schema.plan.plans import CallPlan, Cost, Entities, MutationPlan, QueryPlan, RootPlan, together
+from schema.plan.plans import (
+    CallPlan,
+    Cost,
+    Entities,
+    MutationPlan,
+    QueryPlan,
+    RootPlan,
+    Selection,
+    together,
+)
 from schema.plan.reading import Call
 from schema.plan.select import Compiler
 from schema.plan.statements import is_nullable, root_value
+from schema.plan.subscriptions import SubscriptionPlan, share_key
 
 LONGEST_KEPT_DOCUMENT = 32_768
 """Longer documents are planned anew each time, so that the caches' memory is bounded too."""
@@ -85,6 +96,7 @@ class Planner:
         self._introspection = introspection
         self._operations: _Recent[tuple[str, str | None], Operation] = _Recent(operations)
         self._plans: _Recent[Any, QueryPlan | MutationPlan] = _Recent(plans)
+        self._streams: _Recent[Any, tuple[CallPlan, Entities, Selection]] = _Recent(plans)
 
     def operation(self, text: str, name: str | None) -> Operation:
         """The operation, parsed and validated; raises `RequestError`."""
@@ -125,6 +137,51 @@ class Planner:
             raise refuse("Subscriptions need a transport that streams.", "BAD_REQUEST")
         entities = self.entities(collector, values, caller, inline=inline)
         return MutationPlan(operation, self._calls(type_, collected, caller), cost, entities)
+
+    def plan_subscription(
+        self, text: str, name: str | None, variables: Mapping[str, Any], principal: Principal
+    ) -> SubscriptionPlan:
+        """A subscription for this caller; raises `RequestError` for whatever cannot be subscribed to."""
+        operation = self.operation(text, name)
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            raise refuse("This is not a subscription.", "BAD_REQUEST")
+        caller = VisibilityClass.of(principal)
+        values = operation.coerce(variables)
+        shape, inline = operation.shape(values)
+        kept = self._streams.get((operation, caller, shape, inline))
+        if kept is None:
+            kept = self._stream(operation, values, caller, inline=inline)
+            if len(operation.text) <= LONGEST_KEPT_DOCUMENT:
+                self._streams.put((operation, caller, shape, inline), kept)
+        call, entities, selection = kept
+        try:
+            statement = entities.statement(selection, call.nodes, stream=True)
+            shared = share_key(call, statement, values, self.values_of(principal))
+            arguments = self.converted(call, call.arguments(values))
+        except InputError as error:
+            raise RequestError(input_error(error, call.key, call.nodes)) from None
+        except StrawberryInputCoercionError as error:
+            raise RequestError(input_error(InputError(str(error)), call.key, call.nodes)) from error
+        return SubscriptionPlan(
+            call, arguments, shared, selection, statement, entities, values, self.principal_values
+        )
+
+    def _stream(
+        self, operation: Operation, values: Variables, caller: VisibilityClass, *, inline: bool
+    ) -> tuple[CallPlan, Entities, Selection]:
+        self.cost(operation, values, inline=inline)
+        collector = Collector(self.catalog.schema, operation.fragments, values)
+        type_ = cast("GraphQLObjectType", self.catalog.schema.subscription_type)
+        collected = collector.fields(type_, [operation.definition.selection_set])
+        if len(collected) != 1:
+            raise refuse("A subscription selects exactly one root field.", "BAD_REQUEST")
+        [(key, nodes)] = collected.items()
+        call = self.call(type_, key, nodes, caller)
+        item = self.catalog.by_graphql.get(object_type(call.field.type).name)
+        if item is None:
+            raise TypeError(f"{call.name} streams {call.field.type}, which is no planned type")
+        entities = self.entities(collector, values, caller, inline=inline)
+        return call, entities, (item.name, tuple(id(node) for node in nodes))
 
     def cost(self, operation: Operation, values: Variables, *, inline: bool) -> Cost:
         """What the operation costs with these page sizes; raises `RequestError` beyond the limit."""

@@ -139,6 +139,10 @@ class CallPlan:
         }
 
 
+Selection = tuple[str, tuple[int, ...]]
+"""A type's name and the field nodes selected on it: what one statement reads."""
+
+
 class Entities:
     """The statements that read a payload's or an event's entities, made when first needed and kept."""
 
@@ -158,13 +162,13 @@ class Entities:
         self.collector = collector
         self._values = values
         self._inline = inline
-        self._known: dict[Any, tuple[Statement, list[str]]] = {}
+        self._known: dict[Selection, tuple[Statement, list[str]]] = {}
 
     def rendering(self) -> Rendering:
         return Rendering(self._catalog, self.collector)
 
-    def statement(self, selection: tuple[str, tuple[int, ...]], nodes: list[FieldNode]) -> Statement:
-        """Rows of (key, text) for the keys given as the parameter `keys`."""
+    def statement(self, selection: Selection, nodes: list[FieldNode], *, stream: bool = False) -> Statement:
+        """Rows of (key, text) for the keys given as the parameter `keys`, of subscriptions if `stream`."""
         if selection not in self._known:
             name = selection[0]
             binder = Binder("v", inline=self._inline)
@@ -172,20 +176,17 @@ class Entities:
                 self._catalog, self._predicate, self._caller, self.collector, self._values, binder
             )
             planned = self._catalog.planned(name)[1]
-            keys = sa.bindparam("keys", type_=ARRAY(key_type(planned)))
-            select = keyed(compiler, name, nodes, keys)
+            key = (planned.stream_key if stream else None) or planned.key
+            keys = sa.bindparam("keys", type_=ARRAY(key_type(planned, key)))
+            select = keyed(compiler, name, nodes, keys, key)
             self._known[selection] = (statement(select, binder.parameters), compiler.broken)
         return self._known[selection][0]
 
-    def check(self, selection: tuple[str, tuple[int, ...]], texts: Mapping[Any, str]) -> None:
+    def check(self, selection: Selection, texts: Mapping[Any, str]) -> None:
         """Raises `BrokenPromise` when one of the texts holds a null that the schema does not allow."""
         for text in texts.values():
             if BREAK in text:
                 raise BrokenPromise(self._known[selection][1][int(text.split(BREAK, 2)[1])])
-
-    def check_scopes(self, type_name: str, nodes: list[FieldNode]) -> None:
-        """Compile a selection for its refusals alone."""
-        self.statement((type_name, tuple(id(node) for node in nodes)), nodes)
 
 
 @dataclass(slots=True)

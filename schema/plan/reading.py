@@ -63,6 +63,7 @@ class Planned:
     key: str  # the column that identifies a row
     node: str | None  # prefix of its global ids
     scope: Scope | None  # what reading it by its global id alone demands
+    stream_key: str | None = None  # the column that subscriptions find it by, where that is another
 
     def row(self, source: sa.FromClause) -> Row:
         return Row(source, self.names)

@@ -219,11 +219,11 @@ def _wanted(binder: Binder, given: Given, planned: Planned) -> Any:
 
 
 def keyed(
-    compiler: Compiler, name: str, nodes: list[FieldNode], keys: sa.ColumnElement[Any]
+    compiler: Compiler, name: str, nodes: list[FieldNode], keys: sa.ColumnElement[Any], by: str
 ) -> sa.Select[Any]:
-    """Rows of (key, JSON text) of one type, for keys that something else found."""
+    """Rows of (key, JSON text) of one type, for keys, of the column `by`, that something else found."""
     type_, planned, row = compiler.target(name)
-    key = row.source.c[planned.key]
+    key = row.source.c[by]
     return (
         sa.select(key, as_text(compiler.object(type_, planned, nodes, row)))
         .select_from(row.source)
@@ -231,8 +231,8 @@ def keyed(
     )
 
 
-def key_type(planned: Planned) -> Any:
-    return sa.BigInteger() if isinstance(planned.table.c[planned.key].type, sa.Integer) else sa.Uuid()
+def key_type(planned: Planned, key: str) -> Any:
+    return sa.BigInteger() if isinstance(planned.table.c[key].type, sa.Integer) else sa.Uuid()
 
 
 def is_nullable(type_: Any) -> bool:
