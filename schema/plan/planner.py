@@ -98,6 +98,16 @@ class Planner:
         self._plans: _Recent[Any, QueryPlan | MutationPlan] = _Recent(plans)
         self._streams: _Recent[Any, tuple[CallPlan, Entities, Selection]] = _Recent(plans)
 
+    @property
+    def kept_operations(self) -> int:
+        """How many operations are kept, for metrics."""
+        return len(self._operations)
+
+    @property
+    def kept_plans(self) -> int:
+        """How many plans are kept, for metrics."""
+        return len(self._plans)
+
     def operation(self, text: str, name: str | None) -> Operation:
         """The operation, parsed and validated; raises `RequestError`."""
         known = self._operations.get((text, name))
