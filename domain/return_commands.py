@@ -38,6 +38,31 @@ class RequestReturn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarkReturnSent:
+    """The customer has sent it, under this tracking number."""
+
+    return_id: UUID
+    tracking_number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelReturn:
+    return_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseReturn:
+    return_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireReturns:
+    """At most `limit` returns whose time has run out; a schedule asks."""
+
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApproveReturn:
     """Approve; goods go to `location_id` until `expires_at`, when nothing has come by then."""
 
@@ -59,11 +84,20 @@ class ReceivedUnits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnexpectedUnits:
+    """Units in the box that the return does not name."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiveReturn:
     """A fact: these units came in, at this location, at that time (None: now)."""
 
     return_id: UUID
     lines: tuple[ReceivedUnits, ...]
+    unexpected: tuple[UnexpectedUnits, ...] = ()
     location_id: UUID | None = None
     received_at: datetime | None = None
 
@@ -114,10 +148,21 @@ def check_request_return(command: RequestReturn) -> None:
 
 def check_receive_return(command: ReceiveReturn) -> None:
     checks = Checks()
-    checks.that(1 <= len(command.lines) <= MAX_LINES, f"Name 1 to {MAX_LINES} lines.", "lines")
+    parts = len(command.lines) + len(command.unexpected)
+    checks.that(1 <= parts <= MAX_LINES, f"Name 1 to {MAX_LINES} lines.", "lines")
     _once_each(checks, [line.line_id for line in command.lines])
     for index, line in enumerate(command.lines[:MAX_LINES]):
         checks.quantity(line.quantity, "lines", str(index), "quantity")
+    for index, other in enumerate(command.unexpected[:MAX_LINES]):
+        checks.sku(other.sku, "unexpected", str(index), "sku")
+        checks.quantity(other.quantity, "unexpected", str(index), "quantity")
+    checks.refuse()
+
+
+def check_return_text(value: str | None, maximum: int, *field: str) -> None:
+    """Refused unless it is absent or text of at most `maximum` characters."""
+    checks = Checks()
+    checks.text(value, maximum, *field)
     checks.refuse()
 
 

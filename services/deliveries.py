@@ -1,0 +1,365 @@
+"""What carriers report: kept once each, folded into where every parcel is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Row
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from db import visibility
+from db.base import new_id
+from db.engine import Session
+from db.shipments import CarrierEvent, Package, Shipment
+from domain.access import SYSTEM, Principal, VisibilityClass
+from domain.deliveries import CarrierReport, Delivery, fold, of_shipment, prevailing
+from domain.discrepancies import DiscrepancyKind
+from domain.errors import NotFound, UserError
+from domain.events import EventType
+from domain.ids import Prefix, format_id
+from domain.shipment_commands import (
+    CarrierEventReport,
+    RecordCarrierEvents,
+    carrier_event_errors,
+    check_record_carrier_events,
+)
+from domain.shipments import LEFT, CarrierEventKind, DeliveryStatus, ShipmentStatus
+from services import discrepancies
+from services.events import Event
+from services.order_changes import OrderChange, lock_order, save
+from services.outcomes import ItemOutcome
+
+HARMLESS_BEFORE_LEAVING = frozenset(
+    {CarrierEventKind.LABEL_CREATED, CarrierEventKind.NOTE, CarrierEventKind.PICKED_UP}
+)
+"""Scans of a parcel that nobody has reported as dispatched and that surprise nobody: a driver's
+scan at the ramp often outruns the warehouse's own report."""
+
+IN_TROUBLE = frozenset({DeliveryStatus.LOST, DeliveryStatus.DAMAGED, DeliveryStatus.RETURNED_TO_SENDER})
+"""Staff decide what becomes of such a shipment; until then it keeps its order open."""
+
+
+async def record_carrier_events(
+    session: Session, command: RecordCarrierEvents, /, *, actor: Principal, now: datetime
+) -> tuple[ItemOutcome, ...]:
+    """Record reports of any number of parcels; one answer per report, with the carrier event's id.
+
+    A report sent twice is one. Reports are facts: those that fit nothing (a scan of
+    a parcel that has not left, one id with two contents) are recorded with a
+    discrepancy. Only a malformed report, or one of a parcel that is not visible,
+    has errors of its own; the others are recorded all the same.
+    """
+    check_record_carrier_events(command)
+    errors = [carrier_event_errors(event, "events", str(index)) for index, event in enumerate(command.events)]
+    packages = await _find_packages(
+        session, [event for event, wrong in zip(command.events, errors, strict=True) if not wrong], actor
+    )
+    changes: dict[UUID, OrderChange] = {}
+    for order_id in sorted({package.order_id for package in packages.values()}):
+        changes[order_id] = await lock_order(session, order_id, actor=SYSTEM, now=now)
+        changes[order_id].actor = actor
+    outcomes: list[ItemOutcome] = []
+    reports: dict[UUID, list[tuple[int, CarrierEventReport]]] = {}
+    for index, (event, wrong) in enumerate(zip(command.events, errors, strict=True)):
+        package = packages.get(_key(event))
+        if wrong or package is None:
+            outcomes.append(ItemOutcome(id=None, errors=wrong or (_no_package(event, index),)))
+        else:
+            outcomes.append(ItemOutcome(id=None))
+            reports.setdefault(package.id, []).append((index, event))
+    for package in sorted({package.id: package for package in packages.values()}.values(), key=_id_of):
+        kept = await _record(session, changes[package.order_id], package, reports.get(package.id, []))
+        for index, event_id in kept.items():
+            outcomes[index] = ItemOutcome(id=event_id)
+    for change in changes.values():
+        await save(session, change)
+    return tuple(outcomes)
+
+
+def _id_of(row: Row[Any]) -> UUID:
+    row_id: UUID = row.id
+    return row_id
+
+
+PackageKey = UUID | tuple[str, str]
+"""A package's id, or its tracking number and carrier."""
+
+
+def _key(event: CarrierEventReport) -> PackageKey:
+    if event.package_id is not None:
+        return event.package_id
+    return (event.tracking_number or "", event.carrier or "")
+
+
+def _no_package(event: CarrierEventReport, index: int) -> UserError:
+    at = ("events", str(index))
+    if event.package_id is not None:
+        text = format_id(Prefix.PACKAGE, event.package_id)
+        message = f"There is no {text} that you may see."
+        return NotFound(message=message, field=(*at, "packageId"), id=text)
+    number = event.tracking_number or ""
+    message = f"{event.carrier} carries no package {number} that you may see."
+    return NotFound(message=message, field=(*at, "trackingNumber"), id=number)
+
+
+@lru_cache(maxsize=256)
+def _packages_statement(caller: VisibilityClass) -> sa.Select[Any]:
+    package = Package.__table__
+    return (
+        sa.select(
+            package.c.id,
+            package.c.tracking_number,
+            package.c.carrier,
+            package.c.shipment_id,
+            Shipment.order_id,
+        )
+        .join(Shipment, Shipment.id == package.c.shipment_id)
+        .where(
+            sa.or_(
+                package.c.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid()))),
+                package.c.tracking_number == sa.any_(sa.bindparam("numbers", type_=ARRAY(sa.Text()))),
+            ),
+            visibility.predicate("package", package, caller),
+        )
+        # Carriers use their numbers again: the latest parcel is the one that is on its way.
+        .order_by(package.c.id)
+    )
+
+
+async def _find_packages(
+    session: Session, events: Iterable[CarrierEventReport], actor: Principal
+) -> dict[PackageKey, Row[Any]]:
+    wanted = {_key(event) for event in events}
+    rows = await session.execute(
+        _packages_statement(VisibilityClass.of(actor)),
+        {
+            "ids": [key for key in wanted if isinstance(key, UUID)],
+            "numbers": [key[0] for key in wanted if not isinstance(key, UUID)],
+            **visibility.values(actor),
+        },
+    )
+    found: dict[PackageKey, Row[Any]] = {}
+    for row in rows:
+        found[row.id] = row
+        found[(row.tracking_number, row.carrier)] = row
+    return {key: row for key, row in found.items() if key in wanted}
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A stored report; `changed` when this call made it or gave it its later content."""
+
+    id: UUID
+    report: CarrierReport
+    place: str | None
+    description: str | None
+    changed: bool = False
+
+
+async def _record(
+    session: Session,
+    change: OrderChange,
+    package: Row[Any],
+    reports: Sequence[tuple[int, CarrierEventReport]],
+) -> dict[int, UUID]:
+    """Keep the reports of one parcel and fold them; the carrier event's id for each."""
+    stored = await session.execute(
+        sa.select(CarrierEvent.__table__).where(CarrierEvent.package_id == package.id)
+    )
+    kept = {
+        row.partner_event_id: _Kept(
+            row.id,
+            CarrierReport(row.partner_event_id, row.kind, row.occurred_at),
+            row.place,
+            row.description,
+        )
+        for row in stored
+    }
+    known = set(kept)
+    answers: dict[int, UUID] = {}
+    conflicting: set[str] = set()
+    for index, event in reports:
+        said = CarrierReport(event.partner_event_id, event.kind, event.occurred_at)
+        before = kept.get(said.id)
+        if before is None:
+            kept[said.id] = _Kept(new_id(), said, event.place, event.description, changed=True)
+        elif before.report != said:
+            conflicting.add(said.id)
+            if prevailing(before.report, said) is said:
+                kept[said.id] = _Kept(before.id, said, event.place, event.description, changed=True)
+        answers[index] = kept[said.id].id
+    await _write(session, change, package.id, kept, known)
+    delivery = fold(one.report for one in kept.values())
+    await _tell_conflicts(session, change, package, sorted(conflicting), delivery)
+    await _settle_package(session, change, package, delivery, kept)
+    return answers
+
+
+async def _write(
+    session: Session, change: OrderChange, package_id: UUID, kept: Mapping[str, _Kept], known: set[str]
+) -> None:
+    new = [one for one in kept.values() if one.changed and one.report.id not in known]
+    if new:
+        await session.execute(
+            sa.insert(CarrierEvent),
+            [
+                {
+                    "id": one.id,
+                    "package_id": package_id,
+                    "partner_event_id": one.report.id,
+                    "kind": one.report.kind,
+                    "occurred_at": one.report.occurred_at,
+                    "place": one.place,
+                    "description": one.description,
+                    "created_at": change.now,
+                }
+                for one in new
+            ],
+        )
+    for one in kept.values():
+        if one.changed and one.report.id in known:
+            await session.execute(
+                sa.update(CarrierEvent)
+                .where(CarrierEvent.id == one.id)
+                .values(
+                    kind=one.report.kind,
+                    occurred_at=one.report.occurred_at,
+                    place=one.place,
+                    description=one.description,
+                )
+            )
+
+
+async def _tell_conflicts(
+    session: Session,
+    change: OrderChange,
+    package: Row[Any],
+    conflicting: Sequence[str],
+    delivery: Delivery,
+) -> None:
+    for kind, reports in (
+        (DiscrepancyKind.CONFLICTING_REPORT, conflicting),
+        (DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN, delivery.after_end),
+    ):
+        for report in reports:
+            await discrepancies.record_discrepancy(
+                session,
+                change,
+                kind,
+                subject_kind="PACKAGE",
+                subject_id=package.id,
+                report=report,
+                details={"partnerEventId": report, "shipmentId": str(package.shipment_id)},
+            )
+
+
+async def _settle_package(
+    session: Session,
+    change: OrderChange,
+    package: Row[Any],
+    delivery: Delivery,
+    kept: Mapping[str, _Kept],
+) -> None:
+    row = (
+        await session.execute(
+            sa.select(Package.delivery_status, Package.delivered_at, Shipment.status, Shipment.location_id)
+            .join(Shipment, Shipment.id == Package.shipment_id)
+            .where(Package.id == package.id)
+        )
+    ).one()
+    if row.status not in LEFT:
+        await _tell_early(session, change, package, kept, row.status)
+    if delivery.status is row.delivery_status and delivery.delivered_at == row.delivered_at:
+        return
+    await session.execute(
+        sa.update(Package)
+        .where(Package.id == package.id)
+        .values(delivery_status=delivery.status, delivered_at=delivery.delivered_at, updated_at=change.now)
+    )
+    if delivery.status is not row.delivery_status:
+        change.record(
+            Event(
+                type=EventType.DELIVERY_UPDATED,
+                subject_kind="PACKAGE",
+                subject_id=package.id,
+                location_id=row.location_id,
+                details={
+                    "shipmentId": str(package.shipment_id),
+                    "from": row.delivery_status,
+                    "to": delivery.status,
+                },
+                occurred_at=delivery.delivered_at,
+            )
+        )
+    await settle_shipment(session, change, package.shipment_id)
+
+
+async def _tell_early(
+    session: Session,
+    change: OrderChange,
+    package: Row[Any],
+    kept: Mapping[str, _Kept],
+    status: ShipmentStatus,
+) -> None:
+    """Scans of a parcel that has not left: kept, and told to staff once each."""
+    for one in kept.values():
+        if one.changed and one.report.kind not in HARMLESS_BEFORE_LEAVING:
+            await discrepancies.record_discrepancy(
+                session,
+                change,
+                DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
+                subject_kind="PACKAGE",
+                subject_id=package.id,
+                report=one.report.id,
+                details={
+                    "partnerEventId": one.report.id,
+                    "reported": one.report.kind,
+                    "shipmentId": str(package.shipment_id),
+                    "shipmentStatus": status,
+                },
+            )
+
+
+async def settle_shipment(session: Session, change: OrderChange, shipment_id: UUID) -> None:
+    """Derive a shipment's delivery from its parcels'; one that has not left has none yet."""
+    shipment = (
+        await session.execute(
+            sa.select(Shipment.status, Shipment.delivery_status, Shipment.delivered_at).where(
+                Shipment.id == shipment_id
+            )
+        )
+    ).one()
+    if shipment.status is not ShipmentStatus.SHIPPED:
+        return
+    packages = (
+        await session.execute(
+            sa.select(Package.delivery_status, Package.delivered_at).where(Package.shipment_id == shipment_id)
+        )
+    ).all()
+    status = of_shipment(package.delivery_status for package in packages)
+    delivered_at = (
+        max(package.delivered_at for package in packages) if status is DeliveryStatus.DELIVERED else None
+    )
+    if status is shipment.delivery_status and delivered_at == shipment.delivered_at:
+        return
+    await session.execute(
+        sa.update(Shipment)
+        .where(Shipment.id == shipment_id)
+        .values(delivery_status=status, delivered_at=delivered_at, updated_at=change.now)
+    )
+    if status in IN_TROUBLE and status is not shipment.delivery_status:
+        await discrepancies.record_discrepancy(
+            session,
+            change,
+            DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
+            subject_kind="SHIPMENT",
+            subject_id=shipment_id,
+            report=status,
+            details={"deliveryStatus": status},
+        )
