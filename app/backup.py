@@ -22,9 +22,16 @@ NEW_EPOCH = "update public.relay set epoch = gen_random_uuid()"
 
 EMPTY = """set client_min_messages = warning;
 begin;
-drop schema public cascade;
+do $$
+declare name text;
+begin
+    for name in select nspname from pg_namespace where nspname !~ '^(pg_|information_schema$)' loop
+        execute format('drop schema %I cascade', name);
+    end loop;
+end $$;
 create schema public;
 """
+"""Begins the one transaction of a restore: our tables, the job queue's, whatever else there is."""
 
 
 def back_up(url: str, file: Path, *, binary_directory: Path | None) -> None:
@@ -152,7 +159,9 @@ async def _holds_tables(url: str) -> bool:
     connection = await asyncpg.connect(asyncpg_dsn(url))
     try:
         return bool(
-            await connection.fetchval("select exists(select from pg_tables where schemaname = 'public')")
+            await connection.fetchval(
+                "select exists(select from pg_tables where schemaname !~ '^(pg_|information_schema$)')"
+            )
         )
     finally:
         await connection.close()

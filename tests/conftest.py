@@ -78,7 +78,7 @@ async def administer(postgres: Postgres, *statements: str) -> None:
 
 async def build_template(postgres: Postgres) -> None:
     """Make and migrate the template unless another worker of this run has."""
-    from db import migrate  # noqa: PLC0415 - loads every table: tests of pure rules need none
+    from app.cli.database import bring_to_head  # noqa: PLC0415 - loads every table: rules' tests need none
 
     connection = await asyncpg.connect(asyncpg_dsn(postgres.url("postgres")))
     try:
@@ -87,7 +87,7 @@ async def build_template(postgres: Postgres) -> None:
             return
         unfinished = f"{TEMPLATE}_{uuid.uuid4().hex}"
         await connection.execute(f"create database {unfinished}")
-        await asyncio.to_thread(migrate.upgrade, postgres.url(unfinished))
+        await asyncio.to_thread(bring_to_head, postgres.url(unfinished))
         await connection.execute(f"alter database {unfinished} rename to {TEMPLATE}")
     finally:
         await connection.close()

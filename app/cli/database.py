@@ -47,12 +47,24 @@ def migrate(
         try:
             if down:
                 migrations.downgrade(url, to)
+            elif to == "head":
+                bring_to_head(url)
             else:
                 migrations.upgrade(url, to)
         except CommandError as error:
             fail(f"{error}.")
         after = migrations.current(url)
     out.print(f"{before or 'empty'} → {after or 'empty'}" if before != after else f"already at {after}")
+
+
+def bring_to_head(url: str) -> None:
+    """This release's tables, and those of its job queue; quick when they are there."""
+    from app.workers import queue
+    from db import migrate as migrations
+
+    if migrations.current(url) != migrations.head():
+        migrations.upgrade(url)
+    queue.install(url)
 
 
 def check(data: DataOption = None) -> None:

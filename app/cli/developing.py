@@ -72,11 +72,10 @@ def schema(
 
       oms schema --write                after a change, before the commit
     """
-    from resolvers.schema import schema as graphql_schema
-
     from app.settings import ROOT
+    from resolvers.root import make_schema
 
-    text = graphql_schema.as_str().rstrip() + "\n"
+    text = make_schema().as_str().rstrip() + "\n"
     if write:
         (ROOT / "schema" / "schema.graphql").write_text(text)
     else:
@@ -92,9 +91,8 @@ def states(
 
       oms states --write
     """
-    from domain.diagrams import mermaid
-
     from app.settings import ROOT
+    from domain.diagrams import mermaid
 
     text = mermaid().rstrip() + "\n"
     if write:

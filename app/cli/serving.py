@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.database import bring_to_head
 from app.cli.terminal import (
     DataOption,
     check_port,
@@ -89,7 +90,7 @@ def up(
             server.erase()
         with server:
             settings = _with_database(settings, server)
-            _migrate(server.url())
+            bring_to_head(server.url())
             if not no_demo:
                 _load_demo(server.url(), demo)
             _welcome(settings, server.url(), time.monotonic() - started)
@@ -154,13 +155,6 @@ def _with_database(settings: Settings, server: EmbeddedPostgres) -> Settings:
     if settings.environment is Environment.DEVELOPMENT and settings.development_secret is None:
         changes["development_secret"] = SecretStr(secret_of(server.directory))
     return settings.model_copy(update=changes)
-
-
-def _migrate(url: str) -> None:
-    from db import migrate
-
-    if migrate.current(url) != migrate.head():
-        migrate.upgrade(url)
 
 
 def _require_migrated(url: str) -> None:
