@@ -7,8 +7,8 @@ given 43 knows that something is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -107,12 +107,12 @@ class Selection:
         sets = ((column, getattr(self, name)) for name, column in _COLUMNS.items())
         return [(column, values) for column, values in sets if values is not None]
 
-    def matches(self, event: Mapping[str, Any]) -> bool:
-        """Whether the event, a row of the log by column name, is one of those."""
-        return all(event[column] in values for column, values in self.given())
+    def of_products(self, products: Iterable[UUID]) -> Selection:
+        """The same, narrowed to these products."""
+        return replace(self, products=frozenset(products))
 
     def condition(self, row: sa.FromClause) -> sa.ColumnElement[bool]:
-        """The same as SQL, its values bound under the columns' names: see `values`."""
+        """What is given as SQL, the values bound under the columns' names: see `values`."""
         conditions = [
             row.c[column] == sa.any_(sa.bindparam(f"{column}s", type_=ARRAY(_type(column))))
             for column, _ in self.given()

@@ -70,7 +70,7 @@ async def move_all(engine: AsyncEngine, limit: int = 1000) -> int:
 
 
 async def assert_sound(engine: AsyncEngine) -> int:
-    """Positions dense, versions dense and in the order of positions, nothing twice; returns the rows logged."""
+    """Positions are dense, versions too and in their order, nothing is twice there; returns the rows."""
     log = EventLog.__table__.c
     async with engine.connect() as session:
         rows = (

@@ -71,8 +71,7 @@ async def test_racing_relays_move_every_row_exactly_once_while_their_backends_ar
             try:
                 async with engine.begin() as session:
                     moved = await move(session, limit=7)
-            except sa.exc.DBAPIError as error:
-                assert error.connection_invalidated or "terminating" in str(error)
+            except sa.exc.DBAPIError:  # killed; asserted below by what is in the log
                 continue
             if moved is Idle.EMPTY and finished:
                 return
@@ -146,4 +145,9 @@ async def test_a_selection_means_the_same_in_sql_and_in_python(engine: AsyncEngi
         for selection in selections:
             values = {"after": 0, "until": 100, "limit": 100, **selection.values()}
             by_sql = [row.position for row in await session.execute(feed.selected(selection), values)]
-            assert by_sql == [row["position"] for row in rows if selection.matches(row)]
+            by_python = [
+                row["position"]
+                for row in rows
+                if all(row[column] in members for column, members in selection.given())
+            ]
+            assert by_sql == by_python

@@ -1,0 +1,281 @@
+"""The one reader of the log in a process, and everybody it tells.
+
+Reads `position > tail` when woken and every 250 ms regardless. A hole in the
+positions is an error that is logged and read again, never skipped. Of each batch
+every rendering that somebody shares is made once, and then handed out in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+
+from app.live.rendering import LOST, Key, Payload, Plan, Rendering
+from app.live.subscribers import EXPIRED, Subscriber
+from db.reads import Reads
+from domain.access import Principal
+from services import feed
+from services.feed import Head, Selection
+
+POLL_SECONDS = 0.25
+"""How late an event may be when every wake-up is lost."""
+
+CHECK_SECONDS = 5.0
+"""How often the log's epoch and horizon are looked at."""
+
+BATCH = 1000
+WINDOW = 20_000
+"""Positions that one read of a selection without an index may cover, so that each stays short."""
+
+BREATH = 2_000
+"""Deliveries between two breaths of the event loop."""
+
+CONCURRENT_READS = 4
+
+log = structlog.get_logger("live")
+_DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's dialects are untyped
+
+
+@lru_cache(maxsize=256)
+def _compiled(statement: Any) -> tuple[str, tuple[str, ...]]:
+    """A Core statement as text for asyncpg itself, and the names of its parameters in order."""
+    compiled = statement.compile(dialect=_DIALECT)
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+_TAIL_SQL, _TAIL_NAMES = _compiled(feed.matched_after())
+_HEAD_SQL, _ = _compiled(feed.READ_HEAD)
+_PRODUCTS_SQL, _ = _compiled(feed.products_by_sku())
+
+
+async def _head(connection: asyncpg.Connection[Any]) -> Head:
+    row = await connection.fetchrow(_HEAD_SQL)
+    if row is None:
+        raise RuntimeError("the relay's row is missing: the database was not migrated")
+    return Head(**row)
+
+
+class Hub:
+    """Tails the log until cancelled and keeps the subscribers.
+
+    `tail` is how far events have been taken up, `delivered` how far they have been
+    handed out; positions beyond `horizon` are in the log.
+    """
+
+    def __init__(self, dsn: str, reads: Reads) -> None:
+        self._dsn = dsn
+        self._database = reads
+        self._wake = asyncio.Event()
+        self._reads = asyncio.Semaphore(CONCURRENT_READS)
+        self._index: dict[str, dict[Any, set[Subscriber]]] = {}
+        self._everything: set[Subscriber] = set()
+        self._renderings: dict[Any, Rendering] = {}
+        self._checked_at = 0.0
+        self._epoch: Any = None
+        self.ready = asyncio.Event()
+        self.subscribers: set[Subscriber] = set()
+        self.tail = 0
+        self.delivered = 0
+        self.horizon = 0
+        self.deliveries = 0
+        self.overflows = 0
+
+    @property
+    def epoch(self) -> Any:
+        """The log's, once `ready`; cursors of another one are expired."""
+        return self._epoch
+
+    def wake(self) -> None:
+        """The log may have grown."""
+        self._wake.set()
+
+    # Who is told.
+
+    def rendering(self, plan: Plan, principal: Principal, response_key: str) -> Rendering:
+        """The rendering that everybody with this plan and these rows shares."""
+        known = self._renderings.get(plan.share_key)
+        return known or Rendering(plan, principal, response_key, self._database)
+
+    def join(self, subscriber: Subscriber) -> None:
+        rendering = self._renderings.setdefault(subscriber.rendering.share_key, subscriber.rendering)
+        subscriber.rendering = rendering
+        rendering.subscribers += 1
+        self.subscribers.add(subscriber)
+        for members in self._places(subscriber.selection, make=True):
+            members.add(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        self.subscribers.discard(subscriber)
+        subscriber.rendering.subscribers -= 1
+        if subscriber.rendering.subscribers == 0:
+            self._renderings.pop(subscriber.rendering.share_key, None)
+        for members in self._places(subscriber.selection, make=False):
+            members.discard(subscriber)
+        given = subscriber.selection.given()
+        if given:
+            column, values = given[0]
+            by_value = self._index.get(column, {})
+            for value in values:
+                if not by_value.get(value, True):
+                    del by_value[value]
+            if not by_value:
+                self._index.pop(column, None)
+
+    def _places(self, selection: Selection, *, make: bool) -> Iterable[set[Subscriber]]:
+        """The sets that hold a subscriber: by each value of its most selective criterion."""
+        given = selection.given()
+        if not given:
+            return [self._everything]
+        column, values = given[0]
+        by_value = self._index.setdefault(column, {}) if make else self._index.get(column, {})
+        if make:
+            return [by_value.setdefault(value, set()) for value in values]
+        return [by_value[value] for value in values if value in by_value]
+
+    def _interested(self, row: asyncpg.Record) -> list[Subscriber]:
+        found = [subscriber for subscriber in self._everything if subscriber.live]
+        for column, by_value in self._index.items():
+            members = by_value.get(row[column])
+            if members:
+                found += [subscriber for subscriber in members if subscriber.wants(row)]
+        return found
+
+    # Reading the log.
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async with self._connected() as connection:
+                    failures = 0
+                    await self._tail(connection)
+            except (*LOST, asyncpg.PostgresError) as error:
+                failures += 1
+                log.warning("tailer_lost", error=repr(error), failures=failures)
+                await asyncio.sleep(min(1.0, 0.05 * 2**failures))
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        connection = await asyncpg.connect(
+            self._dsn, timeout=5, command_timeout=5, server_settings={"application_name": "oms-tail"}
+        )
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    async def _tail(self, connection: asyncpg.Connection[Any]) -> None:
+        await self._check(connection)
+        while True:
+            if asyncio.get_running_loop().time() - self._checked_at > CHECK_SECONDS:
+                await self._check(connection)
+            self._wake.clear()
+            while await self._advance(connection):
+                pass
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _check(self, connection: asyncpg.Connection[Any]) -> None:
+        """Look whether the log is still the one that was being read."""
+        head = await _head(connection)
+        self._checked_at = asyncio.get_running_loop().time()
+        self.horizon = head.horizon
+        if self._epoch is None:
+            self._epoch, self.tail, self.delivered = head.epoch, head.position, head.position
+            self.ready.set()
+        elif head.epoch != self._epoch or head.position < self.tail or self.tail < head.horizon:
+            log.error("log_replaced", tail=self.tail, position=head.position, horizon=head.horizon)
+            self._epoch, self.tail, self.delivered = head.epoch, head.position, head.position
+            for subscriber in list(self.subscribers):
+                subscriber.end(EXPIRED, "CURSOR_EXPIRED")
+
+    async def head(self) -> Head:
+        """Where the log stands in the database, which may be ahead of this process."""
+        async with self._database.connection() as connection:
+            return await _head(connection)
+
+    async def products(self, skus: Sequence[str]) -> dict[str, UUID]:
+        """The products that these SKUs name; the unknown are absent."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_PRODUCTS_SQL, list(skus))
+        return {row["sku"]: row["id"] for row in rows}
+
+    async def read(
+        self, selection: Selection, after: int, until: int, limit: int
+    ) -> tuple[Sequence[asyncpg.Record], int]:
+        """Selected events after `after`, and the position up to which these are all of them."""
+        if feed.INDEXED.isdisjoint(column for column, _ in selection.given()):
+            until = min(until, after + WINDOW)
+        statement = feed.selected(selection)
+        compiled = statement.compile(dialect=_DIALECT)
+        values = {"after": after, "until": until, "limit": limit, **selection.values()}
+        async with self._reads, self._database.connection() as connection:
+            rows = await connection.fetch(
+                str(compiled), *(values[name] for name in compiled.positiontup or ())
+            )
+        return rows, rows[-1]["position"] if len(rows) == limit else until
+
+    async def _advance(self, connection: asyncpg.Connection[Any]) -> bool:
+        """Take up one batch and hand it out; True when there may be more."""
+        values = {"after": self.tail, "limit": BATCH}
+        rows = await connection.fetch(_TAIL_SQL, *(values[name] for name in _TAIL_NAMES))
+        if not rows:
+            return False
+        if rows[0]["position"] != self.tail + 1 or rows[-1]["position"] != self.tail + len(rows):
+            log.error("hole_in_log", tail=self.tail, found=rows[0]["position"], rows=len(rows))
+            await asyncio.sleep(POLL_SECONDS)
+            await self._check(connection)
+            return True
+        # From here to the assignment of the tail nothing is awaited: whoever goes live
+        # afterwards has read these events itself, whoever was live before is in `due`.
+        due: dict[tuple[Subscriber, Key], int] = {}
+        for row in rows:
+            for subscriber in self._interested(row):
+                if subscriber.snapshots is None:
+                    due[subscriber, row["position"]] = row["position"]
+                else:
+                    due.pop((subscriber, row[subscriber.snapshots]), None)
+                    due[subscriber, row[subscriber.snapshots]] = row["position"]
+        self.tail = rows[-1]["position"]
+        if due:
+            await self._hand_out(due)
+        self.delivered = self.tail
+        return len(rows) == BATCH
+
+    async def _hand_out(self, due: dict[tuple[Subscriber, Key], int]) -> None:
+        wanted: dict[Rendering, dict[Key, None]] = {}
+        for subscriber, key in due:
+            wanted.setdefault(subscriber.rendering, {})[key] = None
+        rendered = dict(
+            zip(wanted, await asyncio.gather(*map(self._render, wanted, wanted.values())), strict=True)
+        )
+        for number, ((subscriber, key), position) in enumerate(due.items(), 1):
+            payloads = rendered[subscriber.rendering]
+            if payloads is None:
+                subscriber.fall_back()
+                continue
+            payload = payloads.get(key)
+            if payload is not None:
+                subscriber.push(position, payload)
+                self.deliveries += 1
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+
+    async def _render(self, rendering: Rendering, keys: Iterable[Key]) -> Mapping[Key, Payload] | None:
+        """The payloads, or None when those who wait for them must read the log themselves."""
+        try:
+            return await rendering.render(keys)
+        except LOST as error:
+            log.warning("batch_not_rendered", error=repr(error))
+            return None

@@ -1,0 +1,127 @@
+"""Wake-ups between processes: one constant channel that says "look at the log", and nothing else.
+
+Broadcaster hangs silently when its backend's connection dies, does one thing at a
+time on it, and queues without bound. So it carries no events; this process hears
+itself every two seconds, and when it does not, everything is built anew. With the
+broker gone subscribers are told a poll (250 ms) later, and none misses anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from broadcaster import Broadcast
+
+from db.engine import asyncpg_dsn
+
+CHANNEL = "oms"
+WAKE = "wake"
+BEAT = "beat"
+BEAT_SECONDS = 2.0
+SILENCE_SECONDS = 5.0
+"""Nothing heard for so long, not even oneself: the connection is dead, whatever it says."""
+ANSWER_SECONDS = 3.0
+
+log = structlog.get_logger("wake")
+
+
+def checked(url: str) -> str:
+    """The address as broadcaster takes it; raises ValueError with what to write for one that cannot serve."""
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        return url
+    if scheme in ("postgres", "postgresql", "postgresql+asyncpg"):
+        dsn = asyncpg_dsn(url.replace("postgres://", "postgresql://", 1))
+        return f"{dsn}{'&' if '?' in dsn else '?'}application_name=oms-wake"
+    if scheme in ("redis", "rediss"):
+        try:
+            version = importlib.metadata.version("redis")
+        except importlib.metadata.PackageNotFoundError:
+            raise ValueError("redis:// needs the extra `redis`: install maestro-oms[redis].") from None
+        if int(version.partition(".")[0]) >= 8:
+            raise ValueError(f"redis:// needs the package redis 7.4 up to 8; {version} delivers nothing.")
+        return url
+    raise ValueError(
+        f"{scheme}:// cannot carry wake-ups: write memory://, postgresql://… or redis://… instead."
+    )
+
+
+class WakeUps:
+    """Tells other processes that the log has grown, and is told: `woken` is called for each time."""
+
+    def __init__(self, url: str, woken: Callable[[], None]) -> None:
+        self._url = checked(url)
+        self._woken = woken
+        self._due = asyncio.Event()
+        self.connected = asyncio.Event()
+        """Whether the broker answers; for health and for tests."""
+
+    def announce(self) -> None:
+        """The log has grown. Announcements made while one is under way become one."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Listen and speak until cancelled, building everything anew whenever anything fails."""
+        failures = 0
+        while True:
+            try:
+                await self._connected()
+            except Exception as error:  # a broker may fail in ways that only its client knows
+                failures = 0 if self.connected.is_set() else failures + 1
+                self.connected.clear()
+                log.warning("wake_ups_lost", error=_reason(error), failures=failures)
+            await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
+
+    async def _connected(self) -> None:
+        async with contextlib.AsyncExitStack() as opened:
+            broadcast = Broadcast(self._url)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await broadcast.connect()
+            opened.push_async_callback(_quietly, broadcast.disconnect)
+            subscription = broadcast.subscribe(CHANNEL)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                subscriber = await subscription.__aenter__()
+            opened.push_async_callback(_quietly, subscription.__aexit__, None, None, None)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._listen(subscriber))
+                both.create_task(self._speak(broadcast))
+
+    async def _listen(self, subscriber: Any) -> None:
+        self._woken()  # what was announced while nobody listened
+        while True:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                heard = await subscriber.get()
+            self.connected.set()
+            if heard.message == WAKE:
+                self._woken()
+
+    async def _speak(self, broadcast: Any) -> None:
+        message = BEAT
+        while True:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await broadcast.publish(CHANNEL, message)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._due.wait()
+            message = WAKE if self._due.is_set() else BEAT
+            self._due.clear()
+
+
+async def _quietly(close: Callable[..., Any], *arguments: Any) -> None:
+    """Close what may be dead already, and do not wait for it."""
+    try:
+        async with asyncio.timeout(1):
+            await close(*arguments)
+    except Exception as error:  # the connection is given up; why it would not close changes nothing
+        log.debug("wake_ups_not_closed", error=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return repr(error)

@@ -1,0 +1,294 @@
+"""GraphQL over WebSocket: the protocol `graphql-transport-ws`, queries and mutations included.
+
+https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverWebSocket.md
+A message that breaks the protocol closes the socket with the protocol's code; an
+operation that fails ends alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import orjson
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from app.auth import Authenticator, Unauthenticated
+from app.graphql.answers import Result
+from app.live import frames
+from app.live.operations import Operations, error_list, errors_of, request_of
+from app.live.rendering import Payload
+from app.live.subscribers import Gone, Subscriber
+from domain.access import Principal
+
+SUBPROTOCOL = "graphql-transport-ws"
+INIT_SECONDS = 10.0
+SEND_SECONDS = 10.0
+"""How long a reader may take nothing before it is cut off."""
+MAX_OPERATIONS = 20
+MAX_MESSAGE = 65_536
+LONGEST_ID = 128
+
+GOING_AWAY, TOO_BIG = 1001, 1009
+BAD_MESSAGE, UNAUTHORIZED, FORBIDDEN = 4400, 4401, 4403
+NO_SUBPROTOCOL, INIT_TIMEOUT, ID_TAKEN, INIT_TWICE = 4406, 4408, 4409, 4429
+
+log = structlog.get_logger("live")
+
+
+class SocketOutlet:
+    """One operation's way to its socket."""
+
+    __slots__ = ("_id", "_prefix", "_socket")
+
+    def __init__(self, socket: Socket, id: str) -> None:
+        self._socket = socket
+        self._id = id
+        self._prefix = b'{"id":' + orjson.dumps(id) + b',"type":"next","payload":'
+
+    def offer(self, payload: Payload, position: int) -> bool:
+        direct = self._socket.direct
+        return direct is not None and direct.write(self._prefix, payload, b"}")
+
+    async def send(self, payload: Payload, position: int) -> None:
+        await self._socket.send(self._prefix + payload + b"}")
+
+    def fail(self, message: str, code: str) -> None:
+        self._socket.end(self._id, b"error", error_list(message, code))
+
+
+class Socket:
+    """One connection, from its upgrade to its close."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        authenticator: Authenticator,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.direct = frames.direct_frames(scope)
+        self._starter = operations
+        self._authenticator = authenticator
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._principal: Principal | None = None
+        self._initialised = False
+        self._closing = False
+        self._operations: dict[str, asyncio.Task[None] | Subscriber] = {}
+        self._timers: list[asyncio.TimerHandle] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, *, refuse: bool = False) -> None:
+        """Serve the connection until it closes; `refuse` it when the server is going away."""
+        await self._receive()
+        if refuse:
+            await self._send({"type": "websocket.close", "code": GOING_AWAY})
+            return
+        if SUBPROTOCOL not in self._scope["subprotocols"]:
+            await self._send({"type": "websocket.accept"})
+            await self.close(NO_SUBPROTOCOL, "Subprotocol not acceptable")
+            return
+        await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        self._close_after(INIT_SECONDS, INIT_TIMEOUT, "Connection initialisation timeout")
+        try:
+            while not self._closing:
+                message = await self._receive()
+                if message["type"] == "websocket.disconnect":
+                    break
+                await self._read(message)
+        except Gone:
+            pass
+        finally:
+            self._leave()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the socket once, with the protocol's code."""
+        if self._closing:
+            return
+        self._closing = True
+        self._leave()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except TimeoutError:
+            frames.abort(self._scope)
+        except (OSError, RuntimeError) as error:
+            log.debug("socket_gone", error=repr(error))
+
+    async def send(self, message: bytes) -> None:
+        """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
+        if self._closing:
+            raise Gone
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send({"type": "websocket.send", "text": message.decode()})
+        except TimeoutError:
+            log.warning("slow_reader_cut_off", seconds=SEND_SECONDS)
+            frames.abort(self._scope)
+            raise Gone from None
+        except (OSError, RuntimeError) as error:  # the latter: the server has closed it on its own
+            raise Gone from error
+
+    def end(self, id: str, kind: bytes, payload: bytes | None = None) -> None:
+        """The server ends an operation: `complete`, or `error` with the list of errors."""
+        if self._operations.pop(id, None) is None:
+            return
+        body = b"" if payload is None else b',"payload":' + payload
+        self._spawn(
+            self._send_quietly(b'{"id":' + orjson.dumps(id) + b',"type":"' + kind + b'"' + body + b"}")
+        )
+
+    # Messages.
+
+    async def _read(self, message: Any) -> None:
+        text = message.get("text")
+        if text is None:
+            await self.close(BAD_MESSAGE, "Messages are text, not binary")
+            return
+        if len(text) > MAX_MESSAGE:
+            await self.close(TOO_BIG, f"A message may have {MAX_MESSAGE} bytes")
+            return
+        try:
+            decoded = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            decoded = None
+        kind = decoded.get("type") if isinstance(decoded, dict) else None
+        match kind:
+            case "connection_init":
+                await self._initialise(decoded)
+            case "ping":
+                await self._pong(decoded)
+            case "pong":
+                pass
+            case "subscribe":
+                await self._subscribe(decoded)
+            case "complete" if isinstance(decoded.get("id"), str):
+                self._complete(decoded["id"])
+            case _:
+                await self.close(BAD_MESSAGE, "Invalid message received")
+
+    async def _pong(self, message: dict[str, Any]) -> None:
+        answer: dict[str, Any] = {"type": "pong"}
+        if isinstance(message.get("payload"), dict):
+            answer["payload"] = message["payload"]
+        await self.send(orjson.dumps(answer))
+
+    async def _initialise(self, message: dict[str, Any]) -> None:
+        if self._initialised:
+            await self.close(INIT_TWICE, "Too many initialisation requests")
+            return
+        self._initialised = True
+        payload = message.get("payload")
+        if not isinstance(payload, dict | None):
+            await self.close(BAD_MESSAGE, "Invalid message received")
+            return
+        try:
+            principal, expires = self._authenticator.principal_and_expiry(
+                _authorization(payload or {}, self._scope)
+            )
+        except Unauthenticated as refused:
+            await self.close(FORBIDDEN, f"Forbidden: {refused}"[:120])
+            return
+        self._cancel_timers()
+        # For clocks that differ a token is accepted a little beyond its end; then this is a short visit.
+        self._close_after(max(expires - time.time(), 1.0), FORBIDDEN, "Forbidden: the token has expired")
+        self._principal = principal
+        await self.send(b'{"type":"connection_ack"}')
+
+    async def _subscribe(self, message: dict[str, Any]) -> None:
+        id, request = message.get("id"), request_of(message.get("payload"))
+        if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID or request is None:
+            await self.close(BAD_MESSAGE, "Invalid message received")
+        elif self._principal is None:
+            await self.close(UNAUTHORIZED, "Unauthorized")
+        elif id in self._operations:
+            await self.close(ID_TAKEN, f"Subscriber for {id[:60]} already exists")
+        elif len(self._operations) >= MAX_OPERATIONS:
+            error = error_list(
+                f"A socket carries {MAX_OPERATIONS} operations at a time.", "TOO_MANY_OPERATIONS"
+            )
+            await self.send(b'{"id":' + orjson.dumps(id) + b',"type":"error","payload":' + error + b"}")
+        else:
+            outlet = SocketOutlet(self, id)
+            self._operations[id] = self._spawn(self._execute(id, request, self._principal, outlet))
+
+    async def _execute(self, id: str, request: Any, principal: Principal, outlet: SocketOutlet) -> None:
+        outcome = await self._starter.start(request, principal, outlet)
+        if id not in self._operations:
+            if isinstance(outcome, Subscriber):
+                outcome.close()
+            return
+        if isinstance(outcome, Subscriber):
+            if not outcome.closed:
+                self._operations[id] = outcome
+            return
+        await self._answer(id, outcome, outlet)
+
+    async def _answer(self, id: str, result: Result, outlet: SocketOutlet) -> None:
+        errors = errors_of(result)
+        if errors is not None:
+            self.end(id, b"error", errors)
+            return
+        try:
+            await outlet.send(result.body, 0)
+        except Gone:
+            return
+        self.end(id, b"complete")
+
+    def _complete(self, id: str) -> None:
+        """The client wants no more of this operation."""
+        _stop(self._operations.pop(id, None))
+
+    # Ends.
+
+    async def _send_quietly(self, message: bytes) -> None:
+        with contextlib.suppress(Gone):
+            await self.send(message)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _close_after(self, seconds: float, code: int, reason: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(seconds, lambda: self._spawn(self.close(code, reason))))
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _leave(self) -> None:
+        self._cancel_timers()
+        operations, self._operations = self._operations, {}
+        for operation in operations.values():
+            _stop(operation)
+
+
+def _stop(operation: asyncio.Task[None] | Subscriber | None) -> None:
+    if isinstance(operation, Subscriber):
+        operation.close()
+    elif operation is not None:
+        operation.cancel()
+
+
+def _authorization(payload: dict[str, Any], scope: Scope) -> str | None:
+    """The credentials in the first message, else those of the upgrade request."""
+    for name in ("authorization", "Authorization"):
+        if isinstance(payload.get(name), str):
+            return str(payload[name])
+    if isinstance(payload.get("token"), str):
+        return f"Bearer {payload['token']}"
+    for header, value in scope["headers"]:
+        if header == b"authorization":
+            return bytes(value).decode("latin-1")
+    return None
