@@ -282,6 +282,7 @@ RULES: dict[str, Rule] = {
     "stock_movement": _stock,
     "allocation": _staff_of_order,
     "backorder": _staff_of_order,
+    "availability": lambda row, caller: _in_channels(row.c.channel_id) if caller.by_channel else sa.true(),
     "reservation": _reservations,
     "reservation_line": _through(
         Reservation, lambda row, parent: parent.c.id == row.c.reservation_id, _reservations

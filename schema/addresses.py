@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
-from domain import text
+from domain.order_commands import Address as StoredAddress
 from schema.plan import value_type
 
 
@@ -17,6 +17,7 @@ class Address:
     city: str | None = None
     region: str | None = None
     postal_code: str | None = None
+    country: str | None = strawberry.field(default=None, description="In words, where no code is known.")
     country_code: str | None = strawberry.field(default=None, description="ISO 3166-1 alpha-2.")
     phone: str | None = None
 
@@ -30,5 +31,20 @@ class AddressInput:
     city: str | None = None
     region: str | None = None
     postal_code: str | None = None
+    country: str | None = strawberry.field(default=None, description="In words, where no code is known.")
     country_code: str | None = strawberry.field(default=None, description="ISO 3166-1 alpha-2.")
     phone: str | None = None
+
+    def to_address(self) -> StoredAddress:
+        return StoredAddress(
+            name=self.name,
+            company=self.company,
+            line1=self.line1,
+            line2=self.line2,
+            city=self.city,
+            region=self.region,
+            postal_code=self.postal_code,
+            country=self.country,
+            country_code=self.country_code,
+            phone=self.phone,
+        )

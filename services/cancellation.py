@@ -1,4 +1,4 @@
-"""What cancelled units do to an order's total."""
+"""What cancelled units do to an order's total and to its payments."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import sqlalchemy as sa
 from db.engine import Session
 from db.orders import OrderLine
 from domain.money import refund_of
+from services import payments
 from services.order_changes import OrderChange
 
 
 async def lower_total(session: Session, change: OrderChange) -> None:
-    """Take the cancelled units' share off the current total.
+    """Take the cancelled units' share off the current total; the money follows.
 
     Each line's share is rounded half up. Shipping, fees and the taxes on them stay
-    until every unit is cancelled: then nothing is owed.
+    until every unit is cancelled: then nothing is owed, authorisations are released
+    and what was received is given back.
     """
     lines = (
         await session.execute(
@@ -25,6 +27,10 @@ async def lower_total(session: Session, change: OrderChange) -> None:
     ).all()
     if all(line.quantity_cancelled == line.quantity for line in lines):
         change.values["current_total"] = 0
+        await payments.request_void(session, change)
         return
     cancelled = sum(refund_of(line.gross_total, line.quantity_cancelled, line.quantity, 0) for line in lines)
     change.values["current_total"] = change.order.original_total - cancelled
+    # With the rest cancelled nothing more is to leave: what is still due (shipping, fees) is captured now.
+    await payments.request_captures(session, change, 0)
+    await payments.refund_excess(session, change)

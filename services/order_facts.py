@@ -29,8 +29,10 @@ from domain.shipments import DeliveryStatus, ShipmentStatus
 _ORDER = sa.bindparam("order_id", type_=sa.Uuid())
 
 
-def _sum(column: sa.ColumnElement[Any] | Any) -> sa.ColumnElement[int]:
-    return sa.func.coalesce(sa.func.sum(column), 0)
+def _sum(column: Any, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """The sum over the rows for which every condition holds; 0 where there are none."""
+    summed: Any = sa.func.sum(column)
+    return sa.func.coalesce(summed.filter(*conditions) if conditions else summed, 0)
 
 
 _lines = (
@@ -57,10 +59,11 @@ _WENT_WRONG = Shipment.delivery_status.in_(
 )
 _sent = (
     sa.select(
-        _sum(ShipmentLine.quantity).filter(_ARRIVED).label("delivered"),
-        _sum(ShipmentLine.quantity).filter(_WENT_WRONG, ~_unsettled).label("resolved"),
-        _sum(ShipmentLine.quantity).filter(_WENT_WRONG, _unsettled).label("in_trouble"),
+        _sum(ShipmentLine.quantity, _ARRIVED).label("delivered"),
+        _sum(ShipmentLine.quantity, _WENT_WRONG, ~_unsettled).label("resolved"),
+        _sum(ShipmentLine.quantity, _WENT_WRONG, _unsettled).label("in_trouble"),
     )
+    .select_from(ShipmentLine)
     .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
     .where(Shipment.order_id == _ORDER)
     .subquery("sent")
@@ -91,9 +94,10 @@ _payments = (
         _sum(Payment.captured_amount).label("captured"),
         _sum(Payment.refunded_amount).label("refunded"),
         _sum(Payment.charged_back_amount).label("charged_back"),
-        _sum(Payment.authorized_amount - Payment.captured_amount - Payment.voided_amount)
-        .filter(Payment.status.in_(sorted(LIVE_AUTHORIZATION)))
-        .label("authorized"),
+        _sum(
+            Payment.authorized_amount - Payment.captured_amount - Payment.voided_amount,
+            Payment.status.in_(sorted(LIVE_AUTHORIZATION)),
+        ).label("authorized"),
         sa.func.array_agg(aggregate_order_by(sa.cast(Payment.status, sa.Text()), Payment.id)).label(
             "payment_states"
         ),
@@ -117,7 +121,13 @@ _channel = (
     .subquery("channel_of")
 )
 
-_FACTS = sa.select(_lines, _sent, _work, _payments, _returns, _channel)
+_FACTS = sa.select(_lines, _sent, _work, _payments, _returns, _channel).select_from(
+    _lines.join(_sent, sa.true())
+    .join(_work, sa.true())
+    .join(_payments, sa.true())
+    .join(_returns, sa.true())
+    .join(_channel, sa.true())
+)
 """Aggregates without GROUP BY are one row each; so is their product."""
 
 

@@ -20,7 +20,7 @@ from db.engine import Session
 from db.orders import Order, OrderAdjustment, OrderLine, OrderTaxLine
 from db.products import Price, PriceList, Product
 from domain.access import Principal, VisibilityClass
-from domain.errors import AlreadyExists, NotFound, Refused, UserError
+from domain.errors import AlreadyExists, InvalidInput, NotFound, Refused, UserError
 from domain.events import EventType
 from domain.order_commands import PlaceOrder, check_place_order
 from domain.orders import (
@@ -53,7 +53,10 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
     """
     check_place_order(command)
     channel = await load_channel(session, command.channel_id, actor)
-    currency = command.currency or channel.currency
+    currency: str = channel.currency
+    if command.currency not in (None, currency):
+        message = f"The channel {channel.code} sells in {currency}, not in {command.currency}."
+        raise Refused(InvalidInput(message=message, field=("currencyCode",)))
     customer = await _load_customer(session, command.customer_id, actor)
     products = await _load_products(session, channel, currency, command, now)
     priced = _price(command, channel.pricing_authority, products, currency)

@@ -1,0 +1,44 @@
+"""Finding rows by what people type and by what partners call them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from db.channels import ExternalId
+
+
+def matches(search: Any, text: Any) -> sa.ColumnElement[bool]:
+    """Whether a tsvector column holds, for every word of `text`, a word that begins with it.
+
+    Words are quoted lexemes, so that no character of them is taken for an operator; a
+    text without words finds nothing.
+    """
+    word = sa.func.regexp_split_to_table(text, r"\s+").table_valued("word", name="typed").alias("typed")
+    quoted = sa.func.replace(sa.func.replace(word.c.word, "\\", "\\\\"), "'", "''")
+    query = (
+        sa.select(
+            sa.func.to_tsquery(
+                sa.literal_column("'simple'::regconfig"),
+                sa.func.string_agg(sa.literal("'").concat(quoted).concat("':*"), " & "),
+            )
+        )
+        .select_from(word)
+        .where(word.c.word != "")
+        .scalar_subquery()
+    )
+    return search.op("@@", is_comparison=True)(query)  # type: ignore[no-any-return] # `search` is any column
+
+
+def matches_external_id(kind: str, entity_id: Any, wanted: Any) -> sa.ColumnElement[bool]:
+    """Whether an entity of `kind` is what `wanted.system` calls `wanted.id` (in `wanted.channel_id`, if given)."""
+    external = ExternalId.__table__.alias()
+    conditions = [
+        external.c.entity_kind == kind,
+        external.c.system == wanted.system,
+        external.c.external_id == wanted.id,
+    ]
+    if wanted.channel_id is not None:
+        conditions.append(external.c.channel_id == wanted.channel_id)
+    return entity_id.in_(sa.select(external.c.entity_id).where(*conditions))  # type: ignore[no-any-return] # a column
