@@ -21,7 +21,7 @@ from graphql import (
     parse,
     value_from_ast_untyped,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, asyncpg
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.graphql.answers import Result
 from db import cursors, visibility
@@ -29,9 +29,8 @@ from db.events import EventLog
 from domain.access import Principal, VisibilityClass
 from domain.events import EventType
 from schema.plan.operation import RequestError
+from schema.plan.sqltext import compiled
 from services.feed import Selection, Source
-
-DIALECT = asyncpg.dialect()
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,9 @@ class Plan:
             statement = sa.select(
                 log.c.position, log.c.version, log.c.type, log.c.order_id, cursors.cursor_of(log.c.position)
             ).where(log.c.position == sa.any_(sa.bindparam("keys", type_=ARRAY(sa.BigInteger()))), visible)
-        compiled = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
-        values = {**compiled.params, **visibility.values(principal), "keys": list(keys)}
-        rows = await connection.fetch(str(compiled), *(values[name] for name in compiled.positiontup))
+        sql, names = compiled(statement)
+        values = {**visibility.values(principal), "keys": list(keys)}
+        rows = await connection.fetch(sql, *(values[name] for name in names))
         return {row[0]: self._payload(row) for row in rows}
 
     def _payload(self, row: Any) -> bytes:
