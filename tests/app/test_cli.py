@@ -189,7 +189,8 @@ def test_a_token_stands_alone_on_the_last_line_and_names_its_bearer(
     ("arguments", "sentence"),
     [
         (["--as", "guest"], "a guest sees one order: name it with --order, by id or number."),
-        (["--as", "guest", "--order", "WEB-1"], "There is no order 'WEB-1' in the database: name one by number or by id."),
+        (["--as", "guest", "--order", "WEB-1"], "There is no order 'WEB-1' in the database: "
+         "name one by number or by id."),
         (["--as", "customer"], "There is no customer in the database yet."),
     ],
 )  # fmt: skip
