@@ -101,7 +101,7 @@ async def free_stock(session: Session, change: OrderChange) -> None:
         change,
         allocations=[(held, held.quantity) for held in allocations],
         backorders=[(held, held.quantity) for held in backorders],
-        cancelled=dict(lines.tuples().all()),
+        cancelled={row[0]: row[1] for row in lines},
     )
 
 
@@ -117,8 +117,8 @@ async def give_back(
 
     Units given back and not cancelled become unallocated.
     """
-    await _lower_rows(session, Allocation, allocations)
-    await _lower_rows(session, Backorder, backorders)
+    await lower_rows(session, Allocation, allocations)
+    await lower_rows(session, Backorder, backorders)
     levels = await stock_changes.lock_levels(
         session, (held.stock_level_id for held, _ in (*allocations, *backorders))
     )
@@ -135,7 +135,8 @@ async def give_back(
     await _lower_lines(session, allocations, backorders, cancelled)
 
 
-async def _lower_rows(session: Session, table: type[Allocation | Backorder], taken: Sequence[Taken]) -> None:
+async def lower_rows(session: Session, table: type[Allocation | Backorder], taken: Sequence[Taken]) -> None:
+    """Take units off allocation or backorder rows; a row with none left goes. Levels and lines are the caller's."""
     gone = [held.id for held, quantity in taken if quantity == held.quantity]
     lowered = [(held.id, quantity) for held, quantity in taken if quantity < held.quantity]
     if gone:
@@ -150,17 +151,21 @@ async def _lower_rows(session: Session, table: type[Allocation | Backorder], tak
         )
 
 
-_lines = sa.func.unnest(
-    sa.bindparam("line_ids", type_=ARRAY(sa.Uuid())),
-    sa.bindparam("cancelled", type_=ARRAY(sa.Integer())),
-    sa.bindparam("allocated", type_=ARRAY(sa.Integer())),
-    sa.bindparam("backordered", type_=ARRAY(sa.Integer())),
-).table_valued(
-    sa.column("line_id", sa.Uuid()),
-    sa.column("cancelled", sa.Integer()),
-    sa.column("allocated", sa.Integer()),
-    sa.column("backordered", sa.Integer()),
-    name="lowered",
+_lines = (
+    sa.func.unnest(
+        sa.bindparam("line_ids", type_=ARRAY(sa.Uuid())),
+        sa.bindparam("cancelled", type_=ARRAY(sa.Integer())),
+        sa.bindparam("allocated", type_=ARRAY(sa.Integer())),
+        sa.bindparam("backordered", type_=ARRAY(sa.Integer())),
+    )
+    .table_valued(
+        sa.column("line_id", sa.Uuid()),
+        sa.column("cancelled", sa.Integer()),
+        sa.column("allocated", sa.Integer()),
+        sa.column("backordered", sa.Integer()),
+        name="lowered",
+    )
+    .render_derived()
 )
 _LOWER_LINES = (
     sa.update(OrderLine)

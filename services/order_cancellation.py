@@ -109,7 +109,7 @@ async def _open_lines(session: Session, change: OrderChange) -> dict[UUID, int]:
         .where(OrderLine.order_id == change.id)
         .order_by(OrderLine.line_number)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def _units(
