@@ -39,7 +39,6 @@ Stream = Callable[[Scope, Receive, Send, GraphQLRequest, Principal], Awaitable[N
 """Answers over a media type that streams, for subscriptions."""
 
 BODY_TIMEOUT_SECONDS = 10.0
-MAX_ACCEPTS = 256
 
 
 class _Gone(Exception):
@@ -64,11 +63,10 @@ class GraphQLEndpoint:
         self._documents = documents or PersistedDocuments()
         self._streams = dict(streams or {})
         self._offered = (GRAPHQL_JSON, JSON, *self._streams)
-        self._accepts: dict[str | None, str | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = _headers(scope["headers"])
-        media_type = self._media_type(headers.get(b"accept"))
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        media_type = negotiated(_text(headers.get(b"accept")), self._offered)
         if media_type is None:
             offered = ", ".join(self._offered)
             await _send(send, refusal(f"Accept one of: {offered}.", "NOT_ACCEPTABLE", 406), JSON)
@@ -106,14 +104,6 @@ class GraphQLEndpoint:
             )
         except Exception as error:  # the boundary: a bug is masked, never shown
             return refused([masked(error, None, "execute")], 500)
-
-    def _media_type(self, header: bytes | None) -> str | None:
-        accept = _text(header)
-        if accept not in self._accepts:
-            if len(self._accepts) >= MAX_ACCEPTS:
-                self._accepts.clear()
-            self._accepts[accept] = negotiated(accept, self._offered)
-        return self._accepts[accept]
 
     async def _request(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]
@@ -159,10 +149,6 @@ class GraphQLEndpoint:
 
     def _too_large(self) -> BadRequest:
         return BadRequest(f"A body holds at most {self._limit} bytes.", 413, "TOO_LARGE")
-
-
-def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    return dict(raw)
 
 
 def _text(header: bytes | None) -> str | None:

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -138,6 +139,7 @@ def _request(sent: Any, documents: PersistedDocuments) -> GraphQLRequest:
     return GraphQLRequest(documents.text(sent), name or None, variables or {})
 
 
+@lru_cache(maxsize=256)
 def is_json(content_type: str | None) -> bool:
     """Whether a body is declared as JSON in UTF-8, the only encoding JSON may be sent in."""
     if content_type is None:
@@ -147,8 +149,9 @@ def is_json(content_type: str | None) -> bool:
     return media_type == JSON and all(charset in ("utf-8", "utf8") for charset in charsets)
 
 
+@lru_cache(maxsize=256)
 def negotiated(accept: str | None, offered: tuple[str, ...]) -> str | None:
-    """The offered media type that the client likes best, the earlier offer on a tie; None when it likes none."""
+    """The offered media type that the client likes best, the earlier on a tie; None when it likes none."""
     if accept is None or not accept.strip():
         return offered[0]
     best: str | None = None

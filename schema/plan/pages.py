@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from graphql import FieldNode, GraphQLField, GraphQLNonNull
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-from schema.plan.arguments import Given, InputError, enum_text, uuid_of
+from schema.plan.arguments import Given, InputError, enum_text, is_uuid
 from schema.plan.catalog import object_type
 from schema.plan.leaves import string_agg, timestamp
 from schema.plan.operation import DEFAULT_PAGE, LARGEST_PAGE
@@ -320,10 +320,9 @@ def _text(value: Any) -> str:
 
 
 def _uuid(value: Any) -> Any:
-    key = uuid_of(_text(value))
-    if key is None:
+    if not is_uuid(_text(value)):
         raise ValueError
-    return key
+    return value
 
 
 def _instant(value: Any) -> datetime:
