@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,11 +15,10 @@ from app import providers
 from app.auth import Authenticator
 from app.graphql.execution import Executor
 from app.graphql.http import GraphQLEndpoint
-from app.graphql.requests import GraphQLRequest
+from app.graphql.requests import PersistedDocuments
 from app.http import routes
 from app.live.frames import Connections
 from app.live.live import Live
-from app.live.operations import Request
 from app.logging import RequestLog, configure
 from app.settings import Environment, Settings
 from app.workers import Workers
@@ -74,6 +73,7 @@ class Server:
         secret = settings.development_secret
         self.authenticator = Authenticator(secret.get_secret_value() if secret else None)
         self.executor = Executor(self.planner, self.reads, self.primary, self._context)
+        self.documents = PersistedDocuments()
         broadcast = settings.broadcast_url.get_secret_value() if settings.broadcast_url else None
         self.live = Live(
             url,
@@ -81,6 +81,7 @@ class Server:
             planner=self.planner,
             authenticator=self.authenticator,
             execute=self.executor.execute,
+            documents=self.documents,
         )
         self.unit_of_work = UnitOfWork(self.engine, on_commit=self.live.poke)
         self._providers = providers.load(settings) if workers else {}
@@ -124,23 +125,24 @@ class Server:
             return "the database does not answer"
         return None
 
-    async def stream(
-        self, scope: Scope, receive: Receive, send: Send, request: GraphQLRequest, principal: Principal
-    ) -> None:
-        """Answer as server-sent events."""
-        header = dict(scope["headers"]).get(b"authorization")
-        _, expires = self.authenticator.principal_and_expiry(header.decode("latin-1") if header else None)
-        await self.live.stream(
-            scope,
-            receive,
-            send,
-            request=Request(request.text, request.operation_name, request.variables),
-            principal=principal,
-            expires=expires,
-        )
+    async def drain(self) -> None:
+        """Told to stop: not ready any more, and streams end, spread over a moment."""
+        self.ready = False
+        await self.live.drain()
 
 
-def create_app(settings: Settings, *, workers: bool = True) -> ASGIApp:
+class Application:
+    """The ASGI application, and what the web server calls before it stops listening to connections."""
+
+    def __init__(self, app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> None:
+        self._app = app
+        self.drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def create_app(settings: Settings, *, workers: bool = True) -> Application:
     """The application that uvicorn serves; `workers` off when they run in processes of their own."""
     configure(settings.log_format, settings.log_level)
     server = Server(settings, workers=workers)
@@ -158,7 +160,8 @@ def create_app(settings: Settings, *, workers: bool = True) -> ASGIApp:
         server.executor,
         server.authenticator.authenticate,
         body_limit_bytes=settings.body_limit_bytes,
-        streams={EVENT_STREAM: server.stream},
+        documents=server.documents,
+        streams={EVENT_STREAM: server.live.stream},
     )
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,4 +172,4 @@ def create_app(settings: Settings, *, workers: bool = True) -> ASGIApp:
         else:
             await beside(scope, receive, send)
 
-    return Connections(RequestLog(dispatch))
+    return Application(Connections(RequestLog(dispatch)), server.drain)

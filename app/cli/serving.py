@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
 from enum import StrEnum
@@ -205,8 +206,9 @@ def _serve(settings: Settings, server: EmbeddedPostgres | None) -> None:
 
     from app.server import create_app
 
+    application = create_app(settings)
     configuration = uvicorn.Config(
-        create_app(settings),
+        application,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -223,7 +225,14 @@ def _serve(settings: Settings, server: EmbeddedPostgres | None) -> None:
         h11_max_incomplete_event_size=65_536,
         lifespan="on",
     )
-    web = uvicorn.Server(configuration)
+
+    class Web(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Before connections are ended, so that clients are told to come back, not all at once.
+            await application.drain()
+            await super().shutdown(sockets)
+
+    web = Web(configuration)
 
     async def serve_and_watch() -> None:
         if server is None:
