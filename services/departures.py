@@ -259,6 +259,13 @@ _COUNT_SHIPPED = (
     sa.update(FulfillmentOrderLine)
     .where(FulfillmentOrderLine.id == _shipped.c.line_id)
     .values(
+        quantity=sa.func.greatest(
+            FulfillmentOrderLine.quantity,
+            FulfillmentOrderLine.quantity_shipped
+            + FulfillmentOrderLine.quantity_short
+            + FulfillmentOrderLine.quantity_cancelled
+            + _shipped.c.shipped,
+        ),
         quantity_shipped=FulfillmentOrderLine.quantity_shipped + _shipped.c.shipped,
         quantity_picked=FulfillmentOrderLine.quantity_picked + _shipped.c.picked,
     )
@@ -266,7 +273,10 @@ _COUNT_SHIPPED = (
 
 
 async def count_shipped(session: Session, units: Mapping[UUID, int], *, picked_before: bool) -> None:
-    """Units by fulfillment order line have left; picked as well, if nobody had said so."""
+    """Units by fulfillment order line have left; picked as well, if nobody had said so.
+
+    A line of which more left than was asked for asks for that many.
+    """
     await session.execute(
         _COUNT_SHIPPED,
         {
@@ -285,6 +295,7 @@ async def order_units(session: Session, change: OrderChange) -> Sequence[Any]:
             OrderLine.gross_total,
             OrderLine.quantity,
             OrderLine.quantity_cancelled,
+            OrderLine.quantity_allocated,
             OrderLine.quantity_fulfilled,
         )
         .where(OrderLine.order_id == change.id)
@@ -313,11 +324,18 @@ def _line_units(row: Row[Any]) -> LineUnits:
 
 
 def within(change: FulfillmentChange, rows: Sequence[Any], units: Mapping[UUID, int]) -> dict[UUID, int]:
-    """Of the units that left by fulfillment order line, those that the order still wanted."""
-    open_of_line = {row.id: row.quantity - row.quantity_cancelled - row.quantity_fulfilled for row in rows}
+    """Of the units that left by fulfillment order line, those that the order still wants.
+
+    Beyond what the location was asked for it may send what the order is owed and
+    nobody else holds for it; else the customer would be sent those units again.
+    """
+    wanted = {row.id: row.quantity - row.quantity_cancelled - row.quantity_fulfilled for row in rows}
+    owed = {row.id: wanted[row.id] - row.quantity_allocated for row in rows}
     asked = {}
     for line_id, quantity in units.items():
         order_line_id = change.lines[line_id].order_line_id
-        asked[line_id] = min(quantity, change.open_units[line_id], open_of_line[order_line_id])
-        open_of_line[order_line_id] -= asked[line_id]
+        limit = min(change.open_units[line_id] + max(0, owed[order_line_id]), wanted[order_line_id])
+        asked[line_id] = min(quantity, limit)
+        wanted[order_line_id] -= asked[line_id]
+        owed[order_line_id] -= max(0, asked[line_id] - change.open_units[line_id])
     return asked

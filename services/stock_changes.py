@@ -157,12 +157,13 @@ async def ensure_levels(
 
 _DELTAS = ("sellable", "damaged", "quarantine", "display", "allocated", "reserved", "backordered")
 
-_change = sa.select(
+_change = (
     sa.func.unnest(
-        sa.bindparam("ids", type_=_UUIDS),
-        *(sa.bindparam(name, type_=_INTEGERS) for name in _DELTAS),
-    ).table_valued(sa.column("level_id", sa.Uuid()), *(sa.column(name, sa.Integer()) for name in _DELTAS))
-).subquery("change")
+        sa.bindparam("ids", type_=_UUIDS), *(sa.bindparam(name, type_=_INTEGERS) for name in _DELTAS)
+    )
+    .table_valued(sa.column("level_id", sa.Uuid()), *(sa.column(name, sa.Integer()) for name in _DELTAS))
+    .render_derived(name="change")
+)
 
 _APPLY = (
     sa.update(StockLevel)
@@ -202,7 +203,9 @@ async def apply(
         delta["allocated"] += claim.allocated
         delta["reserved"] += claim.reserved
         delta["backordered"] += claim.backordered
-    ids = sorted(level_id for level_id, delta in deltas.items() if any(delta.values()))
+    # Movements that cancel out still belong in the ledger: a reconciliation and its departure.
+    moved = {movement.level_id for movement in movements}
+    ids = sorted(level_id for level_id, delta in deltas.items() if level_id in moved or any(delta.values()))
     if not ids:
         return levels
     changed = await session.execute(
