@@ -29,7 +29,12 @@ def normalise_url(url: str) -> str:
 
 
 def create_write_engine(
-    url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 10.0, **options: Any
+    url: str,
+    *,
+    pool_size: int = 10,
+    statement_timeout_seconds: float = 10.0,
+    application_name: str = "oms-write",
+    **options: Any,
 ) -> AsyncEngine:
     """An engine for the unit of work.
 
@@ -46,7 +51,7 @@ def create_write_engine(
             "prepared_statement_cache_size": 500,
             "server_settings": {
                 "TimeZone": "UTC",
-                "application_name": "oms-write",
+                "application_name": application_name,
                 "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
                 "statement_timeout": f"{int(statement_timeout_seconds * 1000)}ms",
                 "idle_in_transaction_session_timeout": "60s",

@@ -118,6 +118,11 @@ def from_query_string(query_string: bytes, documents: PersistedDocuments) -> Gra
     return _request(sent, documents)
 
 
+def from_message(payload: Any, documents: PersistedDocuments) -> GraphQLRequest:
+    """What a message of a socket carries, decoded already; raises `BadRequest`."""
+    return _request(payload, documents)
+
+
 def _decoded(text: bytes, what: str) -> Any:
     try:
         return orjson.loads(text)

@@ -11,10 +11,11 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from app.auth import Authenticator
+from app.graphql.requests import GraphQLRequest, PersistedDocuments
 from app.live.hub import Hub
-from app.live.operations import Execute, Operations, PlansSubscriptions, Request
+from app.live.operations import Executes, Operations, PlansSubscriptions
 from app.live.relay import Relay
-from app.live.sse import Stream
+from app.live.sse import Stream, header
 from app.live.wake import WakeUps
 from app.live.websocket import GOING_AWAY, Socket
 from db.engine import asyncpg_dsn
@@ -44,9 +45,11 @@ class Live:
         *,
         planner: PlansSubscriptions,
         authenticator: Authenticator,
-        execute: Execute,
+        execute: Executes,
+        documents: PersistedDocuments | None = None,
     ) -> None:
         self._authenticator = authenticator
+        self._documents = documents or PersistedDocuments()
         self._reads = Reads(database_url, size=READS)
         self.hub = Hub(asyncpg_dsn(database_url), self._reads)
         self.wake_ups = WakeUps(broadcast_url or database_url, self.hub.wake)
@@ -84,7 +87,7 @@ class Live:
 
     async def websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one WebSocket at `/graphql`."""
-        socket = Socket(self._operations, self._authenticator, scope, receive, send)
+        socket = Socket(self._operations, self._authenticator, self._documents, scope, receive, send)
         self._connections.add(socket)
         try:
             await socket.run(refuse=self._draining)
@@ -96,12 +99,11 @@ class Live:
         scope: Scope,
         receive: Receive,
         send: Send,
-        *,
-        request: Request,
+        request: GraphQLRequest,
         principal: Principal,
-        expires: float,
     ) -> None:
-        """ASGI: one operation answered as `text/event-stream`; the body has been read."""
+        """One operation answered as `text/event-stream`, for `GraphQLEndpoint(streams=…)`."""
+        expires = self._authenticator.principal_and_expiry(header(scope, b"authorization"))[1]
         stream = Stream(self._operations, self.hub, scope, receive, send)
         self._connections.add(stream)
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import orjson
 from graphql import GraphQLError, OperationType
 
 from app.graphql.answers import Result, error_json, masked, refused
+from app.graphql.requests import GraphQLRequest
 from app.live.hub import Hub
 from app.live.subscribers import Outlet, Subscriber
 from app.live.subscriptions import SubscriptionPlan, subscribe
@@ -27,53 +27,48 @@ class PlansSubscriptions(Protocol):
     ) -> SubscriptionPlan: ...
 
 
-Execute = Callable[[str, str | None, Mapping[str, Any], Principal], Awaitable[Result]]
+class Executes(Protocol):
+    """The executor of queries and mutations."""
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client asks to have executed."""
-
-    text: str
-    operation_name: str | None
-    variables: Mapping[str, Any]
-
-
-def request_of(payload: Any) -> Request | None:
-    """The request in a decoded body or message payload, or None when it is not one."""
-    if not isinstance(payload, dict):
-        return None
-    text, name, variables = payload.get("query"), payload.get("operationName"), payload.get("variables")
-    if (
-        not isinstance(text, str)
-        or not isinstance(name, str | None)
-        or not isinstance(variables, dict | None)
-    ):
-        return None
-    if not isinstance(payload.get("extensions"), dict | None):
-        return None
-    return Request(text, name, variables or {})
+    async def __call__(
+        self,
+        text: str,
+        operation_name: str | None,
+        variables: Mapping[str, Any],
+        principal: Principal,
+        *,
+        mutations: bool = True,
+    ) -> Result: ...
 
 
 class Operations:
     """Starts operations of every kind."""
 
-    def __init__(self, planner: PlansSubscriptions, execute: Execute, hub: Hub) -> None:
+    def __init__(self, planner: PlansSubscriptions, execute: Executes, hub: Hub) -> None:
         self._planner = planner
         self._execute = execute
         self._hub = hub
 
     async def start(
-        self, request: Request, principal: Principal, outlet: Outlet, *, resume: str | None = None
+        self,
+        request: GraphQLRequest,
+        principal: Principal,
+        outlet: Outlet,
+        *,
+        resume: str | None = None,
+        mutations: bool = True,
     ) -> Subscriber | Result:
         """A subscription that `outlet` is fed from now on, or the finished result.
 
-        What cannot be executed is a result of errors without data, with a status of 400 or more.
+        `resume` is a cursor that the transport kept. What cannot be executed is a result
+        of errors without data, with a status of 400 or more.
         """
         try:
             operation = self._planner.operation(request.text, request.operation_name)
             if operation.kind is not OperationType.SUBSCRIPTION:
-                return await self._execute(request.text, request.operation_name, request.variables, principal)
+                return await self._execute(
+                    request.text, request.operation_name, request.variables, principal, mutations=mutations
+                )
             plan = self._planner.plan_subscription(
                 request.text, request.operation_name, request.variables, principal
             )

@@ -43,7 +43,7 @@ class Relay:
         self._poked.set()
 
     async def run(self) -> None:
-        engine = create_write_engine(self._url, pool_size=1)
+        engine = create_write_engine(self._url, pool_size=1, application_name="oms-relay")
         try:
             await self._run(engine)
         finally:

@@ -15,9 +15,10 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from app.graphql.answers import Result
+from app.graphql.requests import GraphQLRequest
 from app.live import frames
 from app.live.hub import Hub
-from app.live.operations import Operations, Request, error_list
+from app.live.operations import Operations, error_list
 from app.live.rendering import Payload
 from app.live.subscribers import Gone, Subscriber
 from db.cursors import Cursor
@@ -51,12 +52,14 @@ class Stream:
         self._last_words = b""
         self._subscriber: Subscriber | None = None
 
-    async def run(self, request: Request, principal: Principal, expires: float) -> None:
+    async def run(self, request: GraphQLRequest, principal: Principal, expires: float) -> None:
         """Stream the operation to its end. `expires` is when the principal's token does."""
         await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        resume = _header(self._scope, b"last-event-id")
+        resume = header(self._scope, b"last-event-id")
         try:
-            outcome = await self._operations.start(request, principal, self, resume=resume)
+            outcome = await self._operations.start(
+                request, principal, self, resume=resume, mutations=self._scope["method"] == "POST"
+            )
             if isinstance(outcome, Subscriber):
                 self._subscriber = outcome
                 await self._stay(expires)
@@ -135,7 +138,8 @@ def _next(payload: bytes) -> bytes:
     return b"event: next\ndata: " + payload + b"\n\n"
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of this name, in lower case."""
     for header, value in scope["headers"]:
         if header == name:
             return bytes(value).decode("latin-1")

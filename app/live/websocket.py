@@ -19,8 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth import Authenticator, Unauthenticated
 from app.graphql.answers import Result
+from app.graphql.requests import BadRequest, GraphQLRequest, PersistedDocuments, from_message
 from app.live import frames
-from app.live.operations import Operations, error_list, errors_of, request_of
+from app.live.operations import Operations, error_list, errors_of
 from app.live.rendering import Payload
 from app.live.subscribers import Gone, Subscriber
 from domain.access import Principal
@@ -68,6 +69,7 @@ class Socket:
         self,
         operations: Operations,
         authenticator: Authenticator,
+        documents: PersistedDocuments,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -75,6 +77,7 @@ class Socket:
         self.direct = frames.direct_frames(scope)
         self._starter = operations
         self._authenticator = authenticator
+        self._documents = documents
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -203,23 +206,38 @@ class Socket:
         await self.send(b'{"type":"connection_ack"}')
 
     async def _subscribe(self, message: dict[str, Any]) -> None:
-        id, request = message.get("id"), request_of(message.get("payload"))
-        if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID or request is None:
+        id = message.get("id")
+        if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
             await self.close(BAD_MESSAGE, "Invalid message received")
         elif self._principal is None:
             await self.close(UNAUTHORIZED, "Unauthorized")
         elif id in self._operations:
             await self.close(ID_TAKEN, f"Subscriber for {id[:60]} already exists")
         elif len(self._operations) >= MAX_OPERATIONS:
-            error = error_list(
-                f"A socket carries {MAX_OPERATIONS} operations at a time.", "TOO_MANY_OPERATIONS"
-            )
-            await self.send(b'{"id":' + orjson.dumps(id) + b',"type":"error","payload":' + error + b"}")
+            limit = f"A socket carries {MAX_OPERATIONS} operations at a time."
+            await self._refuse(id, limit, "TOO_MANY_OPERATIONS")
         else:
-            outlet = SocketOutlet(self, id)
-            self._operations[id] = self._spawn(self._execute(id, request, self._principal, outlet))
+            await self._begin(id, message.get("payload"), self._principal)
 
-    async def _execute(self, id: str, request: Any, principal: Principal, outlet: SocketOutlet) -> None:
+    async def _begin(self, id: str, payload: Any, principal: Principal) -> None:
+        try:
+            request = from_message(payload, self._documents)
+        except BadRequest as bad:
+            if bad.code == "BAD_REQUEST":
+                await self.close(BAD_MESSAGE, f"Invalid message received: {bad}"[:120])
+            else:
+                await self._refuse(id, str(bad), bad.code)
+            return
+        outlet = SocketOutlet(self, id)
+        self._operations[id] = self._spawn(self._execute(id, request, principal, outlet))
+
+    async def _refuse(self, id: str, message: str, code: str) -> None:
+        errors = error_list(message, code)
+        await self.send(b'{"id":' + orjson.dumps(id) + b',"type":"error","payload":' + errors + b"}")
+
+    async def _execute(
+        self, id: str, request: GraphQLRequest, principal: Principal, outlet: SocketOutlet
+    ) -> None:
         outcome = await self._starter.start(request, principal, outlet)
         if id not in self._operations:
             if isinstance(outcome, Subscriber):

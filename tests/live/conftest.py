@@ -6,17 +6,18 @@ import asyncio
 import random
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
-import orjson
 import pytest
 import uvicorn
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Receive, Scope, Send
 
 from app.auth import Authenticator
+from app.graphql.execution import Executor
+from app.graphql.http import GraphQLEndpoint
 from app.live.frames import Connections
 from app.live.live import Live
-from app.live.operations import request_of
 from tests.live.clients import SECRET, until
 from tests.live.planner import Planner, execute
 
@@ -62,20 +63,19 @@ async def served(live: Live, authenticator: Authenticator) -> AsyncIterator[str]
         if scope["type"] == "websocket":
             await live.websocket(scope, receive, send)
             return
-        assert scope["type"] == "http"
-        body = (await receive())["body"]
-        request = request_of(orjson.loads(body))
-        assert request is not None
-        header = next(value.decode() for name, value in scope["headers"] if name == b"authorization")
-        principal, expires = authenticator.principal_and_expiry(header)
-        await live.stream(scope, receive, send, request=request, principal=principal, expires=expires)
+        await endpoint(scope, receive, send)
 
-    port = free_port()
+    endpoint = GraphQLEndpoint(
+        cast("Executor", None),  # only streams are asked for here
+        authenticator.authenticate,
+        streams={"text/event-stream": live.stream},
+    )
+    listening = socket.create_server(("127.0.0.1", free_port()))
+    # Small buffers, so that a slow reader is felt after kilobytes and not after megabytes.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
     server = uvicorn.Server(
         uvicorn.Config(
             Connections(app),
-            host="127.0.0.1",
-            port=port,
             lifespan="off",
             log_level="warning",
             ws="websockets-sansio",
@@ -84,8 +84,8 @@ async def served(live: Live, authenticator: Authenticator) -> AsyncIterator[str]
             timeout_graceful_shutdown=2,
         )
     )
-    running = asyncio.create_task(server.serve())
+    running = asyncio.create_task(server.serve(sockets=[listening]))
     await until(lambda: server.started)
-    yield f"127.0.0.1:{port}"
+    yield "{}:{}".format(*listening.getsockname())
     server.should_exit = True
     await running

@@ -139,8 +139,17 @@ class Planner:
         )
 
 
-async def execute(text: str, name: str | None, variables: Mapping[str, Any], principal: Principal) -> Result:
-    operation = Planner().operation(text, name)
+async def execute(
+    text: str,
+    operation_name: str | None,
+    variables: Mapping[str, Any],
+    principal: Principal,
+    *,
+    mutations: bool = True,
+) -> Result:
+    operation = Planner().operation(text, operation_name)
+    if operation.kind is OperationType.MUTATION and not mutations:
+        return Result(orjson.dumps({"errors": [{"message": "Mutations are sent with POST."}]}), 405)
     if operation.field == "account":
         return Result(orjson.dumps({"data": {operation.key: principal.account}}))
     return Result(orjson.dumps({"errors": [{"message": f"Cannot query field '{operation.field}'."}]}), 400)
