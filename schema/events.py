@@ -46,6 +46,7 @@ SUBJECTS = {
 @planned(
     tables.event,
     key="event_id",
+    stream_key="position",
     scope=Scope.EVENTS_READ,
     description=(
         "One thing that happened, as it was at that moment. What it happened to is shown as it is now, which "

@@ -1,0 +1,105 @@
+"""Following what happens: subscriptions to the log, and the same log for those who poll."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import strawberry
+
+from db import cursors
+from domain.access import Scope
+from domain.errors import InvalidInput, Refused
+from domain.events import AggregateKind
+from domain.ids import Prefix, parse_id
+from schema.events import OrderEvent, OrderEventFilter, StockChange
+from schema.orders import Order
+from schema.plan import Info, query_expression, subscription
+from services.feed import Selection, Source
+
+
+class EventQueries:
+    event_head: str = query_expression(
+        cursors.head,
+        scope=Scope.EVENTS_READ,
+        description=(
+            "The cursor of the newest event. Ask for it in the same query as the state you show, then follow "
+            "with `after` from there: nothing is missed in between."
+        ),
+    )
+
+
+@subscription(
+    OrderEvent,
+    scope=Scope.EVENTS_READ,
+    description=(
+        "What happens to orders: to one, or to all that you may see and the filter lets through. "
+        "With `after`, a cursor of an event or `eventHead`, it goes on from there without a gap; without it, "
+        "from now on. Error CURSOR_EXPIRED: the log no longer reaches back to the cursor."
+    ),
+)
+def order_events(
+    info: Info,
+    order_id: strawberry.ID | None = None,
+    filter: OrderEventFilter | None = None,
+    after: str | None = None,
+) -> Source:
+    chosen = filter or OrderEventFilter()
+    orders = None if order_id is None else [order_id]
+    statuses = chosen.statuses
+    selection = Selection(
+        orders=_ids(orders, Prefix.ORDER, "orderId"),
+        channels=_ids(chosen.channels, Prefix.CHANNEL, "channels"),
+        customers=_ids(chosen.customers, Prefix.CUSTOMER, "customers"),
+        types=None if chosen.types is None else frozenset(chosen.types),
+        statuses=None if statuses is None else frozenset(statuses),
+        subjects=None if statuses is None else frozenset({"ORDER"}),
+        aggregates=frozenset({AggregateKind.ORDER, AggregateKind.RETURN}),
+    )
+    return Source(selection=selection, after=after)
+
+
+@subscription(
+    Order,
+    scope=Scope.ORDERS_READ,
+    description=(
+        "One order as it is now, and again whenever it has changed. Changes that come fast are shown "
+        "together: the last one always comes. Error NOT_FOUND: there is no such order that you may see."
+    ),
+)
+def order_status(info: Info, order_id: strawberry.ID) -> Source:
+    return Source(selection=Selection(orders=_ids([order_id], Prefix.ORDER, "orderId")), snapshots="order_id")
+
+
+@subscription(
+    StockChange,
+    scope=Scope.STOCK_READ,
+    description=(
+        "Changes of stock, of these SKUs and at these locations, or of all that you may see. `after` goes on "
+        "from a cursor. Error NOT_FOUND: there is no product with one of the SKUs."
+    ),
+)
+def stock_changes(
+    info: Info,
+    skus: list[str] | None = None,
+    locations: list[strawberry.ID] | None = None,
+    after: str | None = None,
+) -> Source:
+    if skus is not None and len(skus) > MAX_VALUES:
+        raise Refused(InvalidInput(message=f"At most {MAX_VALUES} SKUs.", field=("skus",)))
+    selection = Selection(
+        locations=_ids(locations, Prefix.LOCATION, "locations"),
+        aggregates=frozenset({AggregateKind.STOCK_LEVEL}),
+    )
+    return Source(selection=selection, after=after, skus=skus)
+
+
+MAX_VALUES = 1_000
+"""Of one criterion: each takes a place in the memory of every server that the subscription lives on."""
+
+
+def _ids(values: list[strawberry.ID] | None, prefix: Prefix, field: str) -> frozenset[UUID] | None:
+    if values is None:
+        return None
+    if len(values) > MAX_VALUES:
+        raise Refused(InvalidInput(message=f"At most {MAX_VALUES} {field}.", field=(field,)))
+    return frozenset(parse_id(value, prefix, field=(field,)) for value in values)
