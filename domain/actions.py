@@ -30,6 +30,8 @@ class Fact(StrEnum):
     MONEY_DUE = "MONEY_DUE"  # the order's balance is positive
     CAPTURABLE = "CAPTURABLE"  # the payment is authorised for more than was captured
     REFUNDABLE = "REFUNDABLE"  # the payment received more than was given back
+    BY_HAND = "BY_HAND"  # people record what comes of the payment: it has no provider to ask
+    ASKED = "ASKED"  # the payment has a provider that can be asked
     NOTHING_RECEIVED = "NOTHING_RECEIVED"  # no unit of the return has come in
     UNINSPECTED = "UNINSPECTED"  # units of the return were received and not judged
     ALL_INSPECTED = "ALL_INSPECTED"  # every received unit of the return was judged
@@ -66,9 +68,11 @@ ORDER_ACTIONS: tuple[Action[OrderStatus], ...] = (
 )
 
 PAYMENT_ACTIONS: tuple[Action[PaymentState], ...] = (
-    Action("paymentMarkPaid", (PaymentState.PENDING, PaymentState.ACTION_REQUIRED)),
+    Action("paymentRecord", tuple(PaymentState), (Fact.BY_HAND,)),
+    Action("paymentResume", (PaymentState.ACTION_REQUIRED,), (Fact.ASKED,)),
     Action("paymentCapture", (PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED), (Fact.CAPTURABLE,)),
     Action("paymentVoid", (PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED), (Fact.CAPTURABLE,)),
+    Action("paymentVoid", (PaymentState.PENDING, PaymentState.ACTION_REQUIRED)),
     Action("refundCreate", tuple(PaymentState), (Fact.REFUNDABLE,)),
 )
 

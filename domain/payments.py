@@ -111,6 +111,28 @@ TRANSACTION = Machine(
 )
 
 
+class ReportKind(StrEnum):
+    """What a provider or a marketplace reports of a payment."""
+
+    AUTHORIZED = "AUTHORIZED"
+    RECEIVED = "RECEIVED"  # paid in one step, or settled by a marketplace
+    CAPTURED = "CAPTURED"
+    VOIDED = "VOIDED"
+    REFUNDED = "REFUNDED"
+    CHARGED_BACK = "CHARGED_BACK"
+
+
+REPORTED: dict[ReportKind, TransactionKind] = {
+    ReportKind.AUTHORIZED: TransactionKind.AUTHORIZATION,
+    ReportKind.RECEIVED: TransactionKind.SALE,
+    ReportKind.CAPTURED: TransactionKind.CAPTURE,
+    ReportKind.VOIDED: TransactionKind.VOID,
+    ReportKind.REFUNDED: TransactionKind.REFUND,
+    ReportKind.CHARGED_BACK: TransactionKind.CHARGEBACK,
+}
+"""The transaction that each report tells of."""
+
+
 class RefundStatus(StrEnum):
     PENDING = "PENDING"
     SUCCEEDED = "SUCCEEDED"

@@ -17,7 +17,9 @@ from sqlalchemy import Row
 from db.base import new_id
 from db.engine import Session
 from db.payments import Payment, PaymentTransaction, Refund
+from domain.errors import InvalidInput, Refused
 from domain.events import PAYMENT_EVENTS, EventType
+from domain.money import Money, require_amount
 from domain.payment_sums import PaymentFacts, PaymentSums, Transaction, add_up, payment_state
 from domain.payments import (
     PAYMENT,
@@ -291,6 +293,14 @@ async def add_void(session: Session, change: OrderChange, book: Book) -> UUID | 
     transaction_id = await add_transaction(session, change, book, TransactionKind.VOID, amount)
     change.record(asked(book, EventType.PAYMENT_VOID_REQUESTED, transaction_id))
     return transaction_id
+
+
+def in_currency(amount: Money, currency: str, *, field: tuple[str, ...] = ("amount",)) -> int:
+    """The minor units of an amount that a caller sent, which must be in the payment's currency and positive."""
+    if amount.currency != currency:
+        message = f"The amount must be in {currency}, not {amount.currency}."
+        raise Refused(InvalidInput(message=message, field=(*field, "currencyCode")))
+    return require_amount(amount.amount, field=field, minimum=1)
 
 
 def owed(change: OrderChange) -> int:

@@ -6,9 +6,7 @@ has one effect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,66 +18,19 @@ from domain.access import Principal
 from domain.discrepancies import DiscrepancyKind
 from domain.errors import InvalidInput, Refused
 from domain.events import EventType
-from domain.money import require_amount
-from domain.payments import RefundStatus, TransactionKind, TransactionStatus
+from domain.payment_commands import (
+    RecordPayment,
+    ReportPayment,
+    check_record_payment,
+    check_report_payment,
+)
+from domain.payments import REPORTED, RefundStatus, ReportKind, TransactionKind, TransactionStatus
 from services.discrepancies import record_discrepancy
 from services.events import Event
 from services.order_changes import OrderChange, not_found, save
-from services.payment_books import EXTERNAL, MANUAL, OPEN, Book, add_transaction, asked, settle
+from services.payment_books import EXTERNAL, MANUAL, OPEN, Book, add_transaction, asked, in_currency, settle
 from services.payments import lock_payment
 from services.transactions import Outcome, RecordResult, add_reported, apply_result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordPayment:
-    """Money received by hand: a transfer, cash, a cheque. `amount` in minor units.
-
-    `reference` is the statement's or till's own; with it, the same money recorded
-    twice counts once.
-    """
-
-    payment_id: UUID
-    amount: int
-    reference: str | None = None
-
-
-class ReportKind(StrEnum):
-    """What a provider or a marketplace reports."""
-
-    AUTHORIZED = "AUTHORIZED"
-    RECEIVED = "RECEIVED"  # paid in one step, or settled by a marketplace
-    CAPTURED = "CAPTURED"
-    VOIDED = "VOIDED"
-    REFUNDED = "REFUNDED"
-    CHARGED_BACK = "CHARGED_BACK"
-
-
-_KINDS = {
-    ReportKind.AUTHORIZED: TransactionKind.AUTHORIZATION,
-    ReportKind.RECEIVED: TransactionKind.SALE,
-    ReportKind.CAPTURED: TransactionKind.CAPTURE,
-    ReportKind.VOIDED: TransactionKind.VOID,
-    ReportKind.REFUNDED: TransactionKind.REFUND,
-    ReportKind.CHARGED_BACK: TransactionKind.CHARGEBACK,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportPayment:
-    """A provider's report. `transaction_id` names our request where the reporter knows it.
-
-    `succeeded` False says that the request failed. `amount`, in minor units, may be
-    left out where a request of ours is meant.
-    """
-
-    payment_id: UUID
-    kind: ReportKind
-    reference: str
-    succeeded: bool = True
-    amount: int | None = None
-    transaction_id: UUID | None = None
-    expires_at: datetime | None = None
-    failure: str | None = None
 
 
 async def record_payment(
@@ -89,7 +40,7 @@ async def record_payment(
 
     Refused: NotFound, InvalidInput (its provider reports this payment itself).
     """
-    require_amount(command.amount, field=("amount",), minimum=1)
+    check_record_payment(command)
     change, books, book = await lock_payment(session, command.payment_id, actor=actor, now=now)
     if book.row.provider != MANUAL:
         message = f"The provider {book.row.provider} reports this payment: it is not recorded by hand."
@@ -113,8 +64,7 @@ async def report_payment(
     Refused: NotFound (the payment, or its transaction), InvalidInput (an amount is
     needed, or a failure names no request of ours).
     """
-    if command.amount is not None:
-        require_amount(command.amount, field=("amount",), minimum=1)
+    check_report_payment(command)
     change, books, book = await lock_payment(session, command.payment_id, actor=actor, now=now)
     await _apply(session, change, books, book, command)
     await save(session, change)
@@ -124,13 +74,14 @@ async def report_payment(
 async def _apply(
     session: Session, change: OrderChange, books: list[Book], book: Book, report: ReportPayment
 ) -> None:
-    kind = _KINDS[report.kind]
-    transaction_id = _meant(book, kind, report)
+    kind = REPORTED[report.kind]
+    amount = None if report.amount is None else in_currency(report.amount, book.row.currency)
+    transaction_id = _meant(book, kind, amount, report)
     if transaction_id is not None:
         result = RecordResult(
             transaction_id=transaction_id,
             outcome=Outcome.SUCCEEDED if report.succeeded else Outcome.FAILED,
-            amount=report.amount,
+            amount=amount,
             provider_reference=report.reference or None,
             expires_at=report.expires_at,
             failure=report.failure,
@@ -140,13 +91,13 @@ async def _apply(
     if not report.succeeded:
         message = "Say which request failed: none of this kind is open."
         raise Refused(InvalidInput(message=message, field=("transactionId",)))
-    if report.amount is None:
+    if amount is None:
         message = "Say how much: no request of ours is meant."
         raise Refused(InvalidInput(message=message, field=("amount",)))
-    await _unasked(session, change, books, book, kind, report.amount, report)
+    await _unasked(session, change, books, book, kind, amount, report)
 
 
-def _meant(book: Book, kind: TransactionKind, report: ReportPayment) -> UUID | None:
+def _meant(book: Book, kind: TransactionKind, amount: int | None, report: ReportPayment) -> UUID | None:
     """The transaction that a report is about: the one it names, the one that has its
     reference already, or the only open one of its kind."""
     if report.transaction_id is not None:
@@ -167,7 +118,7 @@ def _meant(book: Book, kind: TransactionKind, report: ReportPayment) -> UUID | N
     ]
     if len(waiting) == 1:
         return waiting[0]
-    same = [one for one in waiting if book.transactions[one].amount == report.amount]
+    same = [one for one in waiting if book.transactions[one].amount == amount]
     return same[0] if same else None
 
 

@@ -6,7 +6,6 @@ made of the event asks the provider and reports back through `transactions.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -26,6 +25,14 @@ from domain.events import EventType
 from domain.money import require_amount
 from domain.order_commands import PaymentIntent
 from domain.orders import ENDED, CollectedBy, ReleaseGate
+from domain.payment_commands import (
+    CapturePayment,
+    RequestPayment,
+    ResumePayment,
+    VoidPayment,
+    check_request_payment,
+    check_resume_payment,
+)
 from domain.payment_sums import LIVE_AUTHORIZATION, require_within, to_capture
 from domain.payments import (
     COLLECTORS,
@@ -49,6 +56,7 @@ from services.payment_books import (
     add_transaction,
     add_void,
     asked,
+    in_currency,
     open_books,
     owed,
     received,
@@ -66,36 +74,6 @@ _PROVIDERS = {
     PaymentMethod.CASH: MANUAL,
     PaymentMethod.EXTERNAL: EXTERNAL,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestPayment:
-    """Ask for an order to be paid (again): after a decline, an expiry, or with another method."""
-
-    order_id: UUID
-    intent: PaymentIntent
-    expected_version: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapturePayment:
-    """Take authorised money; `amount` None is all that is due, in minor units."""
-
-    payment_id: UUID
-    amount: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoidPayment:
-    payment_id: UUID
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumePayment:
-    """The customer has acted: `answer` is what the provider's page sent back."""
-
-    payment_id: UUID
-    answer: str
 
 
 async def insert_payment(session: Session, change: OrderChange, intent: PaymentIntent) -> UUID:
@@ -186,6 +164,7 @@ async def request_payment(
     Refused: NotFound, VersionConflict, InvalidInput (the order has ended),
     AmountExceeded (more than is uncovered).
     """
+    check_request_payment(command)
     change = await lock_order(
         session,
         command.order_id,
@@ -205,6 +184,9 @@ async def request_payment(
             await expire_waiting(session, change, book)
     uncovered = owed(change) - sum(_covers(book) for book in books)
     amount = max(0, uncovered) if command.intent.amount is None else command.intent.amount
+    if command.currency not in (None, change.order.currency):
+        message = f"The order is in {change.order.currency}, not in {command.currency}."
+        raise Refused(InvalidInput(message=message, field=("currencyCode",)))
     if uncovered > 0:
         require_amount(amount, field=("payment", "amount"), minimum=1)
     require_within(max(1, amount), uncovered, change.order.currency, "paid", field=("payment", "amount"))
@@ -343,8 +325,7 @@ async def capture_payment(
         transition(PAYMENT, book.status, PaymentState.CAPTURED, field=("paymentId",))
     due = owed(change) - sum(other.sums.received + other.sums.capture_pending for other in books)
     limit = max(0, min(book.sums.capturable, due))
-    amount = limit if command.amount is None else command.amount
-    require_amount(amount, field=("amount",), minimum=0 if command.amount is None else 1)
+    amount = limit if command.amount is None else in_currency(command.amount, book.row.currency)
     require_within(max(1, amount), limit, book.row.currency, "captured")
     transaction_id = await add_transaction(session, change, book, TransactionKind.CAPTURE, amount)
     change.record(asked(book, EventType.PAYMENT_CAPTURE_REQUESTED, transaction_id))
@@ -377,6 +358,7 @@ async def resume_payment(
 
     Refused: NotFound, InvalidInput (the payment does not wait for the customer).
     """
+    check_resume_payment(command)
     change, _, book = await lock_payment(session, command.payment_id, actor=actor, now=now)
     if book.status is not PaymentState.ACTION_REQUIRED:
         message = f"The payment is {book.status}: it does not wait for the customer."

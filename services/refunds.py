@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -14,26 +13,12 @@ from db import visibility
 from db.engine import Session
 from db.returns import Return
 from domain.access import Principal, VisibilityClass
-from domain.errors import InvalidInput, Refused
 from domain.money import require_amount
+from domain.payment_commands import CreateRefund, check_create_refund
 from domain.payment_sums import require_within, to_refund
 from services.order_changes import OrderChange, lock_order, not_found, save
-from services.payment_books import Book, add_refund, open_books
+from services.payment_books import Book, add_refund, in_currency, open_books
 from services.payments import lock_payment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateRefund:
-    """Give money back: of one payment, or of all of an order's, the latest first.
-
-    `amount` None is all that can be refunded, in minor units.
-    """
-
-    order_id: UUID | None = None
-    payment_id: UUID | None = None
-    amount: int | None = None
-    return_id: UUID | None = None
-    reason: str | None = None
 
 
 async def create_refund(
@@ -44,9 +29,7 @@ async def create_refund(
     Refused: InvalidInput (neither or both of order and payment), NotFound (order,
     payment, or a return that is not of this order), AmountExceeded.
     """
-    if (command.order_id is None) is (command.payment_id is None):
-        message = "Name the order or one of its payments, and not both."
-        raise Refused(InvalidInput(message=message, field=("orderId",)))
+    check_create_refund(command)
     if command.payment_id is not None:
         change, _, book = await lock_payment(session, command.payment_id, actor=actor, now=now)
         books = [book]
@@ -56,7 +39,8 @@ async def create_refund(
         books = await open_books(session, change)
     if command.return_id is not None:
         await _require_return(session, change, command.return_id, actor)
-    amount = refundable(books) if command.amount is None else command.amount
+    currency = change.order.currency
+    amount = refundable(books) if command.amount is None else in_currency(command.amount, currency)
     made = await _ask(session, change, books, amount, return_id=command.return_id, reason=command.reason)
     await save(session, change)
     return made
@@ -96,11 +80,9 @@ async def _ask(
     reason: str | None,
 ) -> tuple[UUID, ...]:
     limit = refundable(books)
-    if amount <= limit:
-        require_amount(amount, field=("amount",), minimum=1)
+    require_within(max(amount, 1), limit, change.order.currency, "refunded")
+    require_amount(amount, field=("amount",), minimum=1)
     shares = to_refund(amount, [book.facts for book in books])
-    if shares is None or not limit:
-        require_within(max(amount, 1), limit, change.order.currency, "refunded")
     assert shares is not None  # noqa: S101 - within the limit there is a way to share it out
     return tuple(
         [

@@ -81,7 +81,9 @@ class Shop:
 
     async def events(self, order_id: UUID, like: str = "%") -> list[str]:
         """Types of the order's events in order, those that match."""
-        statement = sa.text("select type from event where order_id = :id and type like :like order by version")
+        statement = sa.text(
+            "select type from event where order_id = :id and type like :like order by version"
+        )
         async with self.engine.connect() as session:
             return list((await session.execute(statement, {"id": order_id, "like": like})).scalars())
 

@@ -11,31 +11,38 @@ from db.orders import OrderHold
 from db.payments import PaymentTransaction
 from domain.access import SYSTEM
 from domain.errors import AmountExceeded, InvalidInput, InvalidTransition, Refused
+from domain.money import Money
 from domain.order_commands import CancelOrder, PaymentIntent
 from domain.orders import OrderStatus, PaymentStatus
-from domain.payments import PaymentMethod, PaymentState, TransactionStatus
+from domain.payment_commands import (
+    CapturePayment,
+    CreateRefund,
+    RecordPayment,
+    ReportPayment,
+    RequestPayment,
+    ResumePayment,
+    VoidPayment,
+)
+from domain.payments import PaymentMethod, PaymentState, ReportKind, TransactionStatus
 from services.expiry import ExpireAuthorization, ExpireOrder, expire_authorization, expire_order
 from services.order_cancellation import cancel_order
 from services.payment_reports import (
-    RecordPayment,
-    ReportKind,
-    ReportPayment,
     record_payment,
     report_payment,
 )
 from services.payments import (
-    CapturePayment,
-    RequestPayment,
-    ResumePayment,
-    VoidPayment,
     capture_payment,
     request_payment,
     resume_payment,
     void_payment,
 )
-from services.refunds import CreateRefund, create_refund
+from services.refunds import create_refund
 from services.transactions import Outcome, RecordResult, record_result
 from tests.payments.shop import Shop
+
+
+def EUR(amount: int) -> Money:
+    return Money(amount, "EUR")
 
 
 async def answer(shop: Shop, order_id: UUID, outcome: Outcome, **result: Any) -> UUID:
@@ -83,7 +90,9 @@ async def test_the_same_result_twice_has_one_effect(shop: Shop) -> None:
     assert (await shop.the_order(order_id)).version == version
 
 
-async def test_a_decline_leaves_the_order_pending_until_payment_is_due_and_then_it_expires(shop: Shop) -> None:
+async def test_a_decline_leaves_the_order_pending_until_payment_is_due_and_then_it_expires(
+    shop: Shop,
+) -> None:
     order_id = await shop.order()
     await answer(shop, order_id, Outcome.FAILED, failure="No money.")
     order, payment = await shop.the_order(order_id), await shop.payment(order_id)
@@ -172,9 +181,9 @@ async def test_paid_money_goes_back_when_the_order_is_cancelled(shop: Shop) -> N
     await answer(shop, order_id, Outcome.FAILED, failure="Account closed.")
     assert await shop.refunds(order_id) == [("FAILED", 10_000)]
     payment_id = (await shop.payment(order_id)).id
-    await shop.work.run(create_refund, CreateRefund(payment_id=payment_id, amount=4_000), actor=SYSTEM)
+    await shop.work.run(create_refund, CreateRefund(payment_id=payment_id, amount=EUR(4_000)), actor=SYSTEM)
     with pytest.raises(Refused) as refused:
-        await shop.work.run(create_refund, CreateRefund(order_id=order_id, amount=6_001), actor=SYSTEM)
+        await shop.work.run(create_refund, CreateRefund(order_id=order_id, amount=EUR(6_001)), actor=SYSTEM)
     error = refused.value.errors[0]
     assert isinstance(error, AmountExceeded)
     assert (error.requested, error.limit, error.currency) == ("60.01", "60.00", "EUR")
@@ -192,11 +201,11 @@ async def test_nothing_can_be_refunded_of_what_was_only_authorised(shop: Shop) -
 async def test_captures_stay_within_what_is_authorised_and_due(shop: Shop) -> None:
     order_id = await authorized(shop)
     payment_id = (await shop.payment(order_id)).id
-    capture = CapturePayment(payment_id=payment_id, amount=4_000)
+    capture = CapturePayment(payment_id=payment_id, amount=EUR(4_000))
     await shop.work.run(capture_payment, capture, actor=SYSTEM)
     with pytest.raises(Refused) as refused:
         await shop.work.run(
-            capture_payment, CapturePayment(payment_id=payment_id, amount=6_001), actor=SYSTEM
+            capture_payment, CapturePayment(payment_id=payment_id, amount=EUR(6_001)), actor=SYSTEM
         )
     assert isinstance(refused.value.errors[0], AmountExceeded)
     await answer(shop, order_id, Outcome.SUCCEEDED)
@@ -258,12 +267,12 @@ async def test_an_expired_authorisation_holds_what_has_not_shipped_until_it_is_p
 async def test_a_transfer_is_recorded_by_hand_in_parts(shop: Shop) -> None:
     order_id = await shop.order(PaymentMethod.BANK_TRANSFER)
     payment_id = (await shop.payment(order_id)).id
-    part = RecordPayment(payment_id=payment_id, amount=4_000, reference="stmt-1")
+    part = RecordPayment(payment_id=payment_id, amount=EUR(4_000), reference="stmt-1")
     for _ in range(3):
         await shop.work.run(record_payment, part, actor=SYSTEM)
     order = await shop.the_order(order_id)
     assert (order.status, order.payment_status) == (OrderStatus.PENDING, PaymentStatus.PARTIALLY_PAID)
-    rest = RecordPayment(payment_id=payment_id, amount=6_500, reference="stmt-2")
+    rest = RecordPayment(payment_id=payment_id, amount=EUR(6_500), reference="stmt-2")
     await shop.work.run(record_payment, rest, actor=SYSTEM)
     order = await shop.the_order(order_id)
     assert (order.status, order.payment_status) == (OrderStatus.CONFIRMED, PaymentStatus.PAID)
@@ -275,17 +284,19 @@ async def test_a_card_payment_is_not_recorded_by_hand(shop: Shop) -> None:
     order_id = await shop.order()
     payment_id = (await shop.payment(order_id)).id
     with pytest.raises(Refused) as refused:
-        await shop.work.run(record_payment, RecordPayment(payment_id=payment_id, amount=1), actor=SYSTEM)
+        await shop.work.run(record_payment, RecordPayment(payment_id=payment_id, amount=EUR(1)), actor=SYSTEM)
     assert isinstance(refused.value.errors[0], InvalidInput)
 
 
-async def test_what_a_marketplace_collects_counts_at_once_and_its_settlement_changes_nothing(shop: Shop) -> None:
+async def test_what_a_marketplace_collects_counts_at_once_and_its_settlement_changes_nothing(
+    shop: Shop,
+) -> None:
     order_id = await shop.order(PaymentMethod.EXTERNAL, reference="market-7")
     order = await shop.the_order(order_id)
     assert (order.status, order.payment_status) == (OrderStatus.CONFIRMED, PaymentStatus.PAID)
     payment_id = (await shop.payment(order_id)).id
     settled = ReportPayment(
-        payment_id=payment_id, kind=ReportKind.RECEIVED, reference="settlement-1", amount=10_000
+        payment_id=payment_id, kind=ReportKind.RECEIVED, reference="settlement-1", amount=EUR(10_000)
     )
     for _ in range(10):
         await shop.work.run(report_payment, settled, actor=SYSTEM)
@@ -297,7 +308,7 @@ async def test_a_chargeback_counts_once_and_is_put_before_staff(shop: Shop) -> N
     order_id = await authorized(shop, method=PaymentMethod.PIX)
     payment_id = (await shop.payment(order_id)).id
     report = ReportPayment(
-        payment_id=payment_id, kind=ReportKind.CHARGED_BACK, reference="cb-1", amount=10_000
+        payment_id=payment_id, kind=ReportKind.CHARGED_BACK, reference="cb-1", amount=EUR(10_000)
     )
     for _ in range(10):
         await shop.work.run(report_payment, report, actor=SYSTEM)
@@ -310,7 +321,9 @@ async def test_a_chargeback_counts_once_and_is_put_before_staff(shop: Shop) -> N
 async def test_a_refund_that_the_marketplace_made_itself_is_written_down(shop: Shop) -> None:
     order_id = await shop.order(PaymentMethod.EXTERNAL)
     payment_id = (await shop.payment(order_id)).id
-    report = ReportPayment(payment_id=payment_id, kind=ReportKind.REFUNDED, reference="r-1", amount=12_000)
+    report = ReportPayment(
+        payment_id=payment_id, kind=ReportKind.REFUNDED, reference="r-1", amount=EUR(12_000)
+    )
     for _ in range(3):
         await shop.work.run(report_payment, report, actor=SYSTEM)
     assert await shop.refunds(order_id) == [("SUCCEEDED", 10_000)]
@@ -319,7 +332,9 @@ async def test_a_refund_that_the_marketplace_made_itself_is_written_down(shop: S
     assert await discrepancies(shop, order_id) == ["EXCESS_REFUND"]
 
 
-async def test_a_failure_that_turns_out_to_be_a_success_counts_once_and_is_put_before_staff(shop: Shop) -> None:
+async def test_a_failure_that_turns_out_to_be_a_success_counts_once_and_is_put_before_staff(
+    shop: Shop,
+) -> None:
     order_id = await shop.order(PaymentMethod.PIX)
     transaction_id = await answer(shop, order_id, Outcome.FAILED)
     command = RecordResult(transaction_id=transaction_id, outcome=Outcome.SUCCEEDED)
