@@ -8,11 +8,11 @@ import signal
 import socket
 import sys
 import time
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.content import DemoSize, load_demo
 from app.cli.database import bring_to_head
 from app.cli.terminal import (
     DataOption,
@@ -25,6 +25,7 @@ from app.cli.terminal import (
     load_settings,
     notes,
     out,
+    require_migrated,
 )
 
 if TYPE_CHECKING:
@@ -41,11 +42,6 @@ HostOption = Annotated[
     str | None,
     typer.Option("--host", help="Serve on this address instead of OMS_HOST.", show_default=False),
 ]
-
-
-class DemoSize(StrEnum):
-    SMALL = "small"
-    LARGE = "large"
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +89,7 @@ def up(
             settings = _with_database(settings, server)
             bring_to_head(server.url())
             if not no_demo:
-                _load_demo(server.url(), demo)
+                load_demo(server.url(), demo)
             _welcome(settings, server.url(), time.monotonic() - started)
             _serve(settings, server)
 
@@ -112,11 +108,11 @@ def serve(port: PortOption = None, host: HostOption = None, data: DataOption = N
     with ending_on_sigterm(), _quiet_interrupt():
         if data is None and settings.database_url is not None:
             check_reachable(settings.database_url.get_secret_value())
-            _require_migrated(settings.database_url.get_secret_value())
+            require_migrated(settings.database_url.get_secret_value())
             _serve(settings, None)
             return
         with embedded(settings) as server:
-            _require_migrated(server.url())
+            require_migrated(server.url())
             _serve(_with_database(settings, server), server)
 
 
@@ -132,7 +128,7 @@ def worker(data: DataOption = None) -> None:
     from app.workers import run_worker
 
     with database(data) as (settings, url), _quiet_interrupt():
-        _require_migrated(url)
+        require_migrated(url)
         asyncio.run(run_worker(settings))
 
 
@@ -156,22 +152,6 @@ def _with_database(settings: Settings, server: EmbeddedPostgres) -> Settings:
     if settings.environment is Environment.DEVELOPMENT and settings.development_secret is None:
         changes["development_secret"] = SecretStr(secret_of(server.directory))
     return settings.model_copy(update=changes)
-
-
-def _require_migrated(url: str) -> None:
-    from db import migrate
-
-    at, wanted = migrate.current(url), migrate.head()
-    if at != wanted:
-        fail(
-            f"the database is at revision {at or 'none'} and this release needs {wanted}: run `oms migrate`."
-        )
-
-
-def _load_demo(url: str, size: DemoSize) -> None:
-    from app.cli.content import load_demo
-
-    load_demo(url, size.value, only_if_empty=True)
 
 
 def _welcome(settings: Settings, url: str, seconds: float) -> None:

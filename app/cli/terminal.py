@@ -100,6 +100,17 @@ def check_reachable(url: str) -> None:
         fail(f"the database at {without_password(url)} is PostgreSQL {major}: use one from 15 to 18.")
 
 
+def require_migrated(url: str) -> None:
+    """Fail with a sentence unless the database has this release's tables."""
+    from db import migrate
+
+    at, wanted = migrate.current(url), migrate.head()
+    if at != wanted:
+        fail(
+            f"the database is at revision {at or 'none'} and this release needs {wanted}: run `oms migrate`."
+        )
+
+
 def without_password(url: str) -> str:
     """An address fit to be shown."""
     from sqlalchemy.engine import make_url
