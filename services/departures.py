@@ -339,3 +339,32 @@ def within(change: FulfillmentChange, rows: Sequence[Any], units: Mapping[UUID, 
         wanted[order_line_id] -= asked[line_id]
         owed[order_line_id] -= max(0, asked[line_id] - change.open_units[line_id])
     return asked
+
+
+async def take_lines(
+    session: Session,
+    change: FulfillmentChange,
+    units: Mapping[UUID, int],
+    beyond: Mapping[UUID, int],
+    *,
+    reference: str,
+    occurred_at: datetime | None,
+) -> None:
+    """The same, by fulfillment order line; `beyond` of these units nobody had asked for."""
+    await take_from_stock(
+        session,
+        change.order,
+        change.location_id,
+        [
+            Leaving(
+                order_line_id=change.lines[line_id].order_line_id,
+                product_id=change.lines[line_id].product_id,
+                quantity=quantity,
+                beyond=beyond.get(line_id, 0),
+            )
+            for line_id, quantity in units.items()
+            if quantity
+        ],
+        reference=reference,
+        occurred_at=occurred_at,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from domain.access import Principal
 from domain.discrepancies import DiscrepancyKind
 from domain.events import EventType
 from domain.fulfillment import LIVE, FulfillmentOrderStatus, RequestStatus
+from domain.ids import Prefix, format_id
 from domain.returns import ReturnReason
 from domain.shipment_commands import (
     CollectShipment,
@@ -33,13 +33,14 @@ from services import (
     packages,
     shipments,
     short_picks,
+    stray_departures,
     withdrawals,
 )
-from services.departures import Leaving
 from services.fulfillment import FulfillmentChange, load_fulfillment_order, lock_fulfillment_order
 from services.order_changes import save
 from services.return_requests import open_return
 from services.shipments import ShipmentChange, lock_shipment
+from services.stray_departures import told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +72,26 @@ async def dispatch_shipment(
     change = await lock_fulfillment_order(
         session, command.fulfillment_order_id, actor=actor, now=now, field_name="fulfillmentOrderId"
     )
-    units = shipments.sum_units(change, command.lines) or change.open_units
-    units = {line_id: quantity for line_id, quantity in units.items() if quantity}
+    units = shipments.sum_units(change, command.lines) or _everything(change)
     answer = await _leave_unannounced(session, change, units, ShipmentStatus.SHIPPED, labels, occurred_at)
     await save(session, change.order)
     return answer
+
+
+def _everything(change: FulfillmentChange) -> dict[UUID, int]:
+    """What a dispatch that names no lines is about: what is left to send, or was when it was called off."""
+    called_off = change.status not in (
+        *LIVE,
+        FulfillmentOrderStatus.CLOSED,
+        FulfillmentOrderStatus.INCOMPLETE,
+    )
+    units = {
+        line_id: line.quantity_cancelled + change.open_units[line_id]
+        if called_off
+        else change.open_units[line_id]
+        for line_id, line in change.lines.items()
+    }
+    return {line_id: quantity for line_id, quantity in units.items() if quantity}
 
 
 async def collect_shipment(
@@ -142,7 +158,7 @@ async def _said_again(session: Session, shipment: ShipmentChange, labels: _Label
     new = [parcel for parcel in labels.packages if parcel.tracking_number not in known]
     if not new:
         return ()
-    return _told(
+    return told(
         await discrepancies.record_discrepancy(
             session,
             shipment.order,
@@ -156,7 +172,7 @@ async def _said_again(session: Session, shipment: ShipmentChange, labels: _Label
 
 
 async def _unexpected(session: Session, shipment: ShipmentChange, status: ShipmentStatus) -> tuple[UUID, ...]:
-    return _told(
+    return told(
         await discrepancies.record_discrepancy(
             session,
             shipment.order,
@@ -167,10 +183,6 @@ async def _unexpected(session: Session, shipment: ShipmentChange, status: Shipme
             details={"status": shipment.status, "reported": status},
         )
     )
-
-
-def _told(discrepancy_id: UUID | None) -> tuple[UUID, ...]:
-    return (discrepancy_id,) if discrepancy_id is not None else ()
 
 
 async def _leave_unannounced(
@@ -189,13 +201,13 @@ async def _leave_unannounced(
     asked = departures.within(change, await departures.order_units(session, change.order), units)
     wanted = {line_id: quantity for line_id, quantity in asked.items() if quantity}
     if change.status not in LIVE or not wanted:
-        return None, await _left_for_nobody(session, change, units, occurred_at, cancelled)
+        return None, await stray_departures.left_for_nobody(session, change, units, occurred_at, cancelled)
     shipment = await shipments.insert_shipment(
         session, change, wanted, carrier=labels.carrier, service=labels.service
     )
     found = await _leave(session, change, shipment, status, labels, occurred_at)
     beyond = {line_id: quantity - asked[line_id] for line_id, quantity in units.items()}
-    found += await _excess(session, change, shipment, beyond, occurred_at)
+    found += await stray_departures.left_in_excess(session, change, shipment, beyond, occurred_at)
     return shipment.id, found
 
 
@@ -209,101 +221,6 @@ async def _last_shipment(session: Session, change: FulfillmentChange) -> UUID | 
             .limit(1)
         )
     ).scalar_one_or_none()
-
-
-async def _left_for_nobody(
-    session: Session,
-    change: FulfillmentChange,
-    units: Mapping[UUID, int],
-    occurred_at: datetime | None,
-    cancelled: ShipmentChange | None,
-) -> tuple[UUID, ...]:
-    """Goods left that were not to leave any more: the ledger loses them, staff are told."""
-    subject = cancelled.id if cancelled is not None else change.id
-    found = await discrepancies.record_discrepancy(
-        session,
-        change.order,
-        DiscrepancyKind.EXCESS_DISPATCH
-        if change.status is FulfillmentOrderStatus.CLOSED
-        else DiscrepancyKind.DISPATCH_AFTER_CANCELLATION,
-        subject_kind="SHIPMENT" if cancelled is not None else "FULFILLMENT_ORDER",
-        subject_id=subject,
-        report=_report(units),
-        details={"status": change.status, "lines": _lines_told(change, units)},
-    )
-    if found is not None:
-        await _take(session, change, units, units, reference=f"dsc_{found}", occurred_at=occurred_at)
-    return _told(found)
-
-
-def _report(units: Mapping[UUID, int]) -> str:
-    """Names a report by what it says: the same said again is the same report."""
-    return ";".join(f"{line_id}:{quantity}" for line_id, quantity in sorted(units.items()))
-
-
-def _lines_told(change: FulfillmentChange, units: Mapping[UUID, int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "fulfillmentOrderLineId": str(line_id),
-            "orderLineId": str(change.lines[line_id].order_line_id),
-            "quantity": quantity,
-        }
-        for line_id, quantity in units.items()
-        if quantity
-    ]
-
-
-async def _excess(
-    session: Session,
-    change: FulfillmentChange,
-    shipment: ShipmentChange,
-    beyond: Mapping[UUID, int],
-    occurred_at: datetime | None,
-) -> tuple[UUID, ...]:
-    """More left than the order wanted: the ledger loses it all, the order takes what it wanted."""
-    if not any(beyond.values()):
-        return ()
-    reference = f"shp_{shipment.id}"
-    await _take(session, change, beyond, beyond, reference=reference, occurred_at=occurred_at)
-    return _told(
-        await discrepancies.record_discrepancy(
-            session,
-            change.order,
-            DiscrepancyKind.EXCESS_DISPATCH,
-            subject_kind="SHIPMENT",
-            subject_id=shipment.id,
-            report=_report(beyond),
-            details={"lines": _lines_told(change, beyond)},
-        )
-    )
-
-
-async def _take(
-    session: Session,
-    change: FulfillmentChange,
-    units: Mapping[UUID, int],
-    beyond: Mapping[UUID, int],
-    *,
-    reference: str,
-    occurred_at: datetime | None,
-) -> None:
-    await departures.take_from_stock(
-        session,
-        change.order,
-        change.location_id,
-        [
-            Leaving(
-                order_line_id=change.lines[line_id].order_line_id,
-                product_id=change.lines[line_id].product_id,
-                quantity=quantity,
-                beyond=beyond.get(line_id, 0),
-            )
-            for line_id, quantity in units.items()
-            if quantity
-        ],
-        reference=reference,
-        occurred_at=occurred_at,
-    )
 
 
 async def _leave(
@@ -325,9 +242,11 @@ async def _leave(
     beyond = {line_id: quantity - asked[line_id] for line_id, quantity in units.items()}
     if any(beyond.values()):
         shipment = await _shrink(session, shipment, asked)
-        found += await _excess(session, change, shipment, beyond, occurred_at)
+        found += await stray_departures.left_in_excess(session, change, shipment, beyond, occurred_at)
     before = await departures.order_units(session, change.order)
-    await _take(session, change, asked, {}, reference=f"shp_{shipment.id}", occurred_at=occurred_at)
+    await departures.take_lines(
+        session, change, asked, {}, reference=format_id(Prefix.SHIPMENT, shipment.id), occurred_at=occurred_at
+    )
     picked = shipment.status in shipments.PICKED
     await departures.count_shipped(session, asked, picked_before=picked)
     await packages.label_packages(
@@ -377,7 +296,7 @@ async def _left_while_held(
         request=RequestStatus.ACCEPTED if accepted else None,
         event=EventType.FULFILLMENT_ORDER_RELEASED,
     )
-    return _told(found)
+    return told(found)
 
 
 async def _shrink(session: Session, shipment: ShipmentChange, asked: Mapping[UUID, int]) -> ShipmentChange:

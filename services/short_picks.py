@@ -17,6 +17,7 @@ from domain.errors import QuantityExceeded, Refused, UserError
 from domain.events import EventType
 from domain.fulfillment import LIVE, FulfillmentOrderStatus, RequestStatus
 from domain.fulfillment_commands import MarkShort, check_mark_short
+from domain.ids import Prefix, format_id
 from domain.shipment_commands import ShipUnits
 from services import fulfillment, shipments, sourcing
 from services.fulfillment import FulfillmentChange, lock_fulfillment_order, of_order_lines
@@ -65,7 +66,7 @@ async def mark_short(session: Session, command: MarkShort, /, *, actor: Principa
         change.order,
         loose,
         except_location=change.location_id,
-        missing=f"ful_{change.id}",
+        missing=format_id(Prefix.FULFILLMENT_ORDER, change.id),
     )
     change = await fulfillment.load_fulfillment_order(session, change.order, change.id)
     await end_if_done(session, change)
