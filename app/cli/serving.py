@@ -8,9 +8,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from app.cli.content import DemoSize, load_demo
 from app.cli.database import bring_to_head
@@ -42,6 +44,8 @@ HostOption = Annotated[
     str | None,
     typer.Option("--host", help="Serve on this address instead of OMS_HOST.", show_default=False),
 ]
+
+EXAMPLE_QUERY = "{ orders(first: 3) { nodes { number status total { amount currencyCode } } } }"
 
 
 def register(app: typer.Typer) -> None:
@@ -90,8 +94,15 @@ def up(
             bring_to_head(server.url())
             if not no_demo:
                 load_demo(server.url(), demo)
-            _welcome(settings, server.url(), time.monotonic() - started)
-            _serve(settings, server)
+            welcome = _welcome(settings, server.url())
+            _serve(
+                settings,
+                server,
+                announce=lambda: out.print(
+                    f"\n[bold]Maestro OMS[/bold] is ready after {time.monotonic() - started:.1f} s. "
+                    f"Ctrl-C stops it.\n{welcome}"
+                ),
+            )
 
 
 def serve(port: PortOption = None, host: HostOption = None, data: DataOption = None) -> None:
@@ -154,34 +165,44 @@ def _with_database(settings: Settings, server: EmbeddedPostgres) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def _welcome(settings: Settings, url: str, seconds: float) -> None:
+def _welcome(settings: Settings, url: str) -> str:
     """The addresses, three tokens, and a line to paste. The tokens go where people look: the terminal."""
     from app.development import example_callers, token_for
 
     if settings.development_secret is None:
         fail("`oms up` is for development: unset OMS_ENVIRONMENT, or use `oms serve` in production.")
     secret = settings.development_secret.get_secret_value()
-    base = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104 - compared, not bound
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 - compared, not bound
+    base = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     callers = asyncio.run(example_callers(url))
     tokens = {name: token_for(secret, caller) for name, caller in callers.items()}
-    out.print(f"\n[bold]Maestro OMS[/bold] is ready after {seconds:.1f} s. Ctrl-C stops it.\n")
-    for name, path in (("GraphQL", "/graphql"), ("GraphiQL", "/graphiql"), ("health", "/readyz")):
-        out.print(f"  {name:<10}{base}{path}")
-    out.print("\nTokens, valid for 30 days with this data directory only:\n")
-    for name, token in tokens.items():
-        out.print(f"  {name:<10}{token}", markup=False)
-    query = "{ orders(first: 3) { nodes { number status total { amount currencyCode } } } }"
-    out.print("\nTry it:\n")
-    out.print(
+    lines = [
+        "",
+        f"  GraphQL   {base}/graphql",
+        f"  GraphiQL  {base}/graphiql",
+        f"  health    {base}/readyz",
+        "",
+        "Tokens, valid for 30 days with this data directory only:",
+        "",
+        *(f"  {name:<10}{token}" for name, token in tokens.items()),
+        "",
+        "Try it:",
+        "",
         f"  curl -s {base}/graphql -H 'content-type: application/json' "
         f"-H 'authorization: Bearer {tokens['staff']}' "
-        f'-d \'{{"query":"{query}"}}\'\n',
-        markup=False,
-    )
+        f'-d \'{{"query":"{EXAMPLE_QUERY}"}}\'',
+        "",
+    ]
+    return escape("\n".join(lines))
 
 
-def _serve(settings: Settings, server: EmbeddedPostgres | None) -> None:
-    """Serve until told to stop; an embedded database that dies meanwhile is started again."""
+def _serve(
+    settings: Settings, server: EmbeddedPostgres | None, *, announce: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until told to stop; an embedded database that dies meanwhile is started again.
+
+    `announce` is called once requests are answered.
+    """
     import uvicorn
 
     from app.server import create_app
@@ -207,6 +228,11 @@ def _serve(settings: Settings, server: EmbeddedPostgres | None) -> None:
     )
 
     class Web(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             # Before connections are ended, so that clients are told to come back, not all at once.
             await application.drain()
