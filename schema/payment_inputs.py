@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from uuid import UUID
 
 import strawberry
 
 from domain.errors import InvalidInput, Refused
 from domain.ids import Prefix, parse_id
-from domain.money import Money, require_currency
+from domain.money import require_currency
 from domain.payment_commands import (
     CapturePayment,
     CreateRefund,
@@ -22,19 +21,9 @@ from domain.payment_commands import (
 )
 from domain.payments import ReportKind
 from schema import enums  # noqa: F401 - registers the enumerations that fields name
-from schema.amounts import minor_units
+from schema.money import MoneyInput
 from schema.order_inputs import PaymentInput
 from schema.plan import BigInt
-
-
-@strawberry.input(description="An amount of money.")
-class MoneyInput:
-    amount: Decimal = strawberry.field(description='Major units, at most the currency\'s decimals: "12.50".')
-    currency_code: str = strawberry.field(description="ISO 4217; must be that of the payment.")
-
-    def to_money(self, *at: str) -> Money:
-        currency = require_currency(self.currency_code, field=(*at, "currencyCode"))
-        return Money(minor_units(self.amount, currency, *at, "amount"), currency)
 
 
 @strawberry.input(description="A new payment for an order: after a decline, an expiry, or by another method.")
