@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BIT
 
 from db.events import Relay
 
@@ -55,3 +56,22 @@ def cursor_of(position: sa.ColumnElement[Any]) -> sa.ColumnElement[str | None]:
 def head() -> sa.Select[Any]:
     """The cursor of the newest event in the log, as this snapshot sees it."""
     return sa.select(cursor_of(Relay.__table__.c.position))
+
+
+EXPIRED = "The log no longer reaches back to this cursor: read the current state, then follow from its head."
+CURSOR_EXPIRED = "CURSOR_EXPIRED"
+
+
+def position_of(cursor: sa.ColumnElement[str]) -> sa.ScalarSelect[int]:
+    """The position of a cursor, in SQL; a foreign, an expired one or one that is ahead is refused."""
+    raw = sa.func.decode(sa.func.translate(cursor, "-_", "+/"), "base64", type_=sa.LargeBinary())
+    last = sa.func.encode(sa.func.substring(raw, 17), "hex", type_=sa.Text())
+    position = sa.cast(sa.cast(sa.literal("x") + last, BIT(64)), sa.BigInteger())
+    refuse = sa.func.oms_refuse(CURSOR_EXPIRED, EXPIRED, type_=sa.BigInteger())
+    found = sa.case(
+        (sa.not_(cursor.regexp_match(f"^[A-Za-z0-9_-]{{{LENGTH}}}$")), refuse),
+        (sa.func.substring(raw, 1, 16) != sa.func.uuid_send(Relay.epoch), refuse),
+        (sa.not_(position.between(Relay.horizon, Relay.position)), refuse),
+        else_=position,
+    )
+    return sa.select(found).scalar_subquery()

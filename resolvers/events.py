@@ -4,20 +4,44 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import sqlalchemy as sa
 import strawberry
 
 from db import cursors
+from db.events import EventLog
 from domain.access import Scope
 from domain.errors import InvalidInput, Refused
-from domain.events import AggregateKind
+from domain.events import AggregateKind, EventType
 from domain.ids import Prefix, parse_id
 from schema.events import OrderEvent, OrderEventFilter, StockChange
 from schema.orders import Order
-from schema.plan import Info, query_expression, subscription
+from schema.plan import Info, query_expression, query_many, subscription
 from services.feed import Selection, Source
+
+PAGE, MAX_PAGE = 20, 100
 
 
 class EventQueries:
+    events: list[OrderEvent] = query_many(
+        OrderEvent,
+        scope=Scope.EVENTS_READ,
+        arguments={"after": str, "first": int, "types": list[EventType]},
+        source=lambda given: sa.select(EventLog.__table__).where(
+            EventLog.position > (sa.literal(0) if given.after is None else cursors.position_of(given.after))
+        ),
+        where=lambda event, given: sa.true() if given.types is None else event.type == sa.any_(given.types),
+        order_by=lambda event: (event.position,),
+        limit=lambda given: (
+            PAGE if given.first is None else sa.func.greatest(0, sa.func.least(given.first, MAX_PAGE))
+        ),
+        size=PAGE,
+        description=(
+            "The log of what happened, for partners that ask now and then: the oldest `first` events (20, at "
+            "most 100) after the cursor `after`, or from the oldest that is kept. The last one's `cursor` is the "
+            "next `after`; an empty list means that you have seen everything. Error CURSOR_EXPIRED as in "
+            "`orderEvents`."
+        ),
+    )
     event_head: str = query_expression(
         cursors.head,
         scope=Scope.EVENTS_READ,

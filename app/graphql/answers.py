@@ -16,6 +16,9 @@ from db.reads import ReadsBusy
 
 log = structlog.get_logger(__name__)
 
+REFUSED = "OMS01"
+"""The SQLSTATE of `oms_refuse`: what was asked for cannot be answered, and the message says why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -58,6 +61,8 @@ def refusal(message: str, code: str, status: int) -> Result:
 def masked(error: BaseException, path: list[str | int] | None, what: str) -> GraphQLError:
     """A bug or an outage: logged under an id, and only the id is told."""
     match error:
+        case asyncpg.PostgresError() if error.sqlstate == REFUSED:
+            return GraphQLError(error.message, path=path, extensions={"code": error.detail})
         case asyncpg.QueryCanceledError() | TimeoutError():
             log.warning("graphql.timeout", field=what)
             return GraphQLError(

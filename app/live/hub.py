@@ -19,7 +19,8 @@ import structlog
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
 from app.live.rendering import LOST, Key, Payload, Plan, Rendering
-from app.live.subscribers import EXPIRED, Subscriber
+from app.live.subscribers import Subscriber
+from db.cursors import CURSOR_EXPIRED, EXPIRED
 from db.reads import Reads
 from domain.access import Principal
 from services import feed
@@ -198,7 +199,7 @@ class Hub:
             log.error("log_replaced", tail=self.tail, position=head.position, horizon=head.horizon)
             self._epoch, self.tail, self.delivered = head.epoch, head.position, head.position
             for subscriber in list(self.subscribers):
-                subscriber.end(EXPIRED, "CURSOR_EXPIRED")
+                subscriber.end(EXPIRED, CURSOR_EXPIRED)
 
     async def head(self) -> Head:
         """Where the log stands in the database, which may be ahead of this process."""

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from app.live.rendering import LOST, Key, Payload, Rendering
+from db.cursors import CURSOR_EXPIRED, EXPIRED
 from services.feed import Selection
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ PAGE = 200
 """Events of one read while catching up."""
 
 RETRY_SECONDS = 0.2
-
-EXPIRED = "The log no longer reaches back to this cursor: read the current state, then follow from its head."
 
 log = structlog.get_logger("live")
 
@@ -205,7 +204,7 @@ class Subscriber:
             self.live = True
             return
         if self.sent < self._hub.horizon:
-            self.end(EXPIRED, "CURSOR_EXPIRED")
+            self.end(EXPIRED, CURSOR_EXPIRED)
             return
         try:
             found, complete_until = await self._hub.read(self.selection, self.sent, until, PAGE)

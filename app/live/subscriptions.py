@@ -9,7 +9,7 @@ from graphql import GraphQLError
 
 from app.live.hub import Hub
 from app.live.rendering import Key, Payload
-from app.live.subscribers import EXPIRED, Outlet, Subscriber
+from app.live.subscribers import Outlet, Subscriber
 from db import cursors
 from domain.access import Principal
 from domain.errors import Refused
@@ -80,9 +80,9 @@ async def _place(hub: Hub, plan: SubscriptionPlan, after: str) -> int:
     """The position of a cursor that this log can go on from."""
     cursor = cursors.parse(after)
     if cursor is None or cursor.epoch != hub.epoch or cursor.position < hub.horizon:
-        raise refuse(plan, EXPIRED, "CURSOR_EXPIRED")
+        raise refuse(plan, cursors.EXPIRED, cursors.CURSOR_EXPIRED)
     if cursor.position > hub.tail and cursor.position > (await hub.head()).position:
-        raise refuse(plan, EXPIRED, "CURSOR_EXPIRED")
+        raise refuse(plan, cursors.EXPIRED, cursors.CURSOR_EXPIRED)
     return cursor.position
 
 

@@ -165,6 +165,7 @@ class ReadRootMany(Read):
     condition: Callable[[Any, Any], Any] | None
     visible: bool = True
     size: int = 20
+    limit: Callable[[Any], Any] | None = None  # of the arguments: how many of the visible rows are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

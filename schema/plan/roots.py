@@ -132,12 +132,14 @@ def query_many(
     order_by: OrderBy | None = None,
     visible: bool = True,
     size: int = 20,
+    limit: Callable[[Any], Any] | None = None,
     description: str | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
     """A list without pages. `source(arguments)` makes the select of its rows (default: the type's table).
 
-    Bound arguments are attributes, None when not given. `visible=False` is only for a
+    Bound arguments are attributes, None when not given. `limit(arguments)` is how many of the
+    rows that the caller may see are shown at most, `size` how many to expect. `visible=False` is only for a
     source that holds nothing of any caller's, or that names the predicate itself.
     """
     offered = dict(arguments or {})
@@ -150,6 +152,7 @@ def query_many(
         condition=where,
         visible=visible,
         size=size,
+        limit=limit,
         scope=scope,
     )
     return field(read, description, arguments=made, deprecation_reason=deprecation_reason)

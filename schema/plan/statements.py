@@ -134,14 +134,21 @@ def _root_many(
         row = compiler.alias(planned)
     else:
         row = planned.row(read.source(arguments).subquery(planned.table_name))
-    text = as_text(compiler.object(type_, planned, nodes, row))
-    order = list(read.order_by(row)) if read.order_by else [row.source.c[planned.key]]
-    found = sa.select(string_agg(text, order)).select_from(row.source)
-    if read.condition is not None:
-        found = found.where(read.condition(row, arguments))
+    conditions = [] if read.condition is None else [read.condition(row, arguments)]
     if read.visible:
-        found = found.where(compiler.visible(planned, row, with_parent=False))
+        conditions.append(compiler.visible(planned, row, with_parent=False))
+    if read.limit is not None:
+        first = sa.select(row.source).where(*conditions).order_by(*_order_of(read, planned, row))
+        row = planned.row(first.limit(read.limit(arguments)).subquery())
+        conditions = []
+    text = as_text(compiler.object(type_, planned, nodes, row))
+    found = sa.select(string_agg(text, _order_of(read, planned, row))).select_from(row.source)
+    found = found.where(*conditions)
     return as_text(["[", sa.func.coalesce(found.scalar_subquery(), LiteralText("")), "]"])
+
+
+def _order_of(read: ReadRootMany, planned: Planned, row: Any) -> list[Any]:
+    return list(read.order_by(row)) if read.order_by else [row.source.c[planned.key]]
 
 
 def _of_prefix(compiler: Compiler, value: Any) -> str:
