@@ -286,8 +286,6 @@ async def test_another_location_does_not_see_the_shipment(engine: AsyncEngine) -
     order_id = await world.place(("a", 2))
     shipment_id = await begun(world, await accepted(world, order_id))
     with pytest.raises(Refused) as refused:
-        await world.run(
-            dispatch_shipment, DispatchShipment(shipment_id=shipment_id), warehouse(world, "far")
-        )
+        await world.run(dispatch_shipment, DispatchShipment(shipment_id=shipment_id), warehouse(world, "far"))
     assert isinstance(refused.value.errors[0], NotFound)
     assert (await shipments_of(world, order_id))[0].status == "PENDING"
