@@ -15,7 +15,7 @@ def matches(search: Any, text: Any) -> sa.ColumnElement[bool]:
     Words are quoted lexemes, so that no character of them is taken for an operator; a
     text without words finds nothing.
     """
-    word = sa.func.regexp_split_to_table(text, r"\s+").table_valued("word", name="typed").alias("typed")
+    word = sa.func.regexp_split_to_table(text, r"\s+").table_valued("word", name="typed").render_derived()
     quoted = sa.func.replace(sa.func.replace(word.c.word, "\\", "\\\\"), "'", "''")
     query = (
         sa.select(
