@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor
 
 from app.settings import LogFormat, LogLevel
@@ -50,12 +51,14 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     ]
     if log_format is LogFormat.JSON:
         final: list[Processor] = [
-            structlog.processors.dict_tracebacks,
+            # Local variables stay out: they hold tokens and personal data.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(serializer=_json),
         ]
         logger_factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback  # the rich one shows local variables
+        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
         logger_factory = structlog.PrintLoggerFactory(sys.stderr)
     threshold = logging.getLevelName(level.upper())
     structlog.configure(

@@ -13,18 +13,14 @@ from services.events import Event
 from services.order_changes import lock_order, save
 
 
-async def update_order(
-    session: Session, command: UpdateOrder, /, *, actor: Principal, now: datetime
-) -> UUID:
+async def update_order(session: Session, command: UpdateOrder, /, *, actor: Principal, now: datetime) -> UUID:
     """Change what was given and return the order's id. The event names the fields, never their values."""
     check_update_order(command)
     change = await lock_order(
         session, command.order_id, actor=actor, now=now, expected_version=command.expected_version
     )
     changes = {
-        name: value
-        for name, value in command.changes().items()
-        if getattr(change.order, "metadata" if name == "metadata_" else name) != value
+        name: value for name, value in command.changes().items() if getattr(change.order, name) != value
     }
     if not changes:
         return change.id
