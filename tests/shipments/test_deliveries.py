@@ -140,8 +140,8 @@ async def test_one_id_with_two_contents_ends_the_same_and_is_told(
     contents = (scan("9", CarrierEventKind.DELAYED, 1), scan("9", CarrierEventKind.OUT_FOR_DELIVERY, 2))
     for index in arrival:
         await report(world, contents[index])
-    row = await world.one(sa.select(CarrierEvent.kind, CarrierEvent.occurred_at))
-    assert tuple(row) == ("OUT_FOR_DELIVERY", START + timedelta(hours=2))
+    row = await world.one(sa.select(CarrierEvent.__table__))
+    assert (row.kind, row.occurred_at) == ("OUT_FOR_DELIVERY", START + timedelta(hours=2))
     assert (await shipments_of(world, order_id))[0].delivery_status == "OUT_FOR_DELIVERY"
     assert await discrepancies_of(world, order_id) == ["CONFLICTING_REPORT"]
     await assert_invariants(engine)
@@ -191,7 +191,7 @@ async def test_a_lost_parcel_keeps_its_order_open_until_staff_settle_it(engine: 
     await report(world, scan("1", CarrierEventKind.LOST, 5))
     assert (await world.order(order_id)).status == "PROCESSING"
     discrepancy = await world.one(
-        sa.select(Discrepancy.id, Discrepancy.kind).where(Discrepancy.subject_id == shipment_id)
+        sa.select(Discrepancy.__table__).where(Discrepancy.subject_id == shipment_id)
     )
     assert discrepancy.kind == "UNEXPECTED_DELIVERY_SCAN"
     command = ResolveDiscrepancy(discrepancy_id=discrepancy.id, resolution="Insurance paid")
