@@ -115,7 +115,7 @@ class PaymentJobs:
             )
         except Exception:
             # A fault of the adapter says nothing about what the provider has done.
-            log.exception("provider failed", provider=row.provider, transaction=str(row.id))
+            log.exception("provider_failed", provider=row.provider, transaction=str(row.id))
         return ProviderResult(outcome=Outcome.UNKNOWN)
 
     async def _record(self, row: Any, result: ProviderResult) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.qb import (
     QueryBuilderEnvironment,
     QueryQueueBuilder,
@@ -44,7 +44,7 @@ async def install_at(url: str) -> None:
     connection = await asyncpg.connect(asyncpg_dsn(url))
     try:
         await connection.execute("select pg_advisory_lock($1)", _INSTALLING)
-        queries = _queries(AsyncpgDriver(connection))
+        queries = _queries(connection)
         if await queries.schema_is_installed():
             await queries.upgrade()
         else:
@@ -55,18 +55,18 @@ async def install_at(url: str) -> None:
         await connection.close()
 
 
-def _queries(driver: AsyncpgDriver | AsyncpgPoolDriver) -> Queries:
+def _queries(connection: asyncpg.Connection) -> Queries:
     return Queries(
-        driver,
+        AsyncpgDriver(connection),
         qbe=QueryBuilderEnvironment(SETTINGS),
         qbq=QueryQueueBuilder(SETTINGS),
         qbs=QuerySchedulerBuilder(SETTINGS),
     )
 
 
-def manager(pool: asyncpg.Pool) -> QueueManager:
+def manager(connection: asyncpg.Connection) -> QueueManager:
     """Takes jobs from the queue; the caller registers what it runs them with."""
-    return QueueManager(_queries(AsyncpgPoolDriver(pool)), channel=SETTINGS.channel)
+    return QueueManager(_queries(connection), channel=SETTINGS.channel)
 
 
 def payload(subject_id: UUID) -> bytes:
@@ -87,7 +87,7 @@ async def enqueue(session: Session, jobs: Sequence[Job]) -> None:
     connection = raw.driver_connection
     if connection is None or not connection.is_in_transaction():
         raise RuntimeError("jobs are enqueued inside a transaction that has begun")
-    await _queries(AsyncpgDriver(connection)).enqueue(
+    await _queries(connection).enqueue(
         [job.kind.value for job in jobs],
         [payload(job.subject_id) for job in jobs],
         [0] * len(jobs),

@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 from pgqueuer import RetryRequested
 from pgqueuer.models import Job as QueuedJob
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.providers.protocol import PaymentProvider
@@ -27,11 +28,14 @@ from services.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 
-IDLE_SECONDS = 0.1
+IDLE_SECONDS = 0.25
 """How long the reader of the log waits when nobody pokes it."""
 
 LOST_AFTER = timedelta(seconds=10)
 """A job whose worker has given no sign of life for so long is given to another."""
+
+LOOK_AROUND = timedelta(seconds=1)
+"""How often the queue is looked at when nothing wakes it."""
 
 CONCURRENT = 20
 """Jobs of one worker at a time; each waits for a provider, mostly."""
@@ -104,8 +108,16 @@ class Workers:
             began = asyncio.get_running_loop().time()
             try:
                 await loop()
+            except (
+                OSError,
+                TimeoutError,
+                DBAPIError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+            ) as error:
+                log.warning("background_work_interrupted", work=name, error=repr(error))
             except Exception:
-                log.exception("background work was interrupted", work=name)
+                log.exception("background_work_failed", work=name)
             if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_SECONDS:
                 pause = 0.2
             await self._pause(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
@@ -133,27 +145,29 @@ class Workers:
         return loop
 
     async def _run_jobs(self) -> None:
-        """Take jobs from the queue until told to stop, on connections of its own."""
-        async with asyncpg.create_pool(
-            self._address,
-            min_size=1,
-            max_size=4,
-            server_settings={"application_name": "oms-jobs", "TimeZone": "UTC"},
-        ) as pool:
-            jobs = queue.manager(pool)
-            jobs.entrypoint(JobKind.PAYMENT_TRANSACTION)(self._retried(self._payment))
-            jobs.entrypoint(JobKind.BACKORDERS)(self._retried(self._backorders))
-            stop = asyncio.create_task(self._stop_with(jobs.shutdown))
-            try:
-                await jobs.run(
-                    dequeue_timeout=timedelta(seconds=5),
-                    batch_size=CONCURRENT // 2,
-                    max_concurrent_tasks=CONCURRENT,
-                    shutdown_on_listener_failure=True,
-                    heartbeat_timeout=LOST_AFTER,
-                )
-            finally:
-                stop.cancel()
+        """Take jobs from the queue until told to stop, on a connection of its own.
+
+        One connection, not a pool: when it dies everything here fails at once and is
+        built anew, whereas a pool would go on without anybody listening.
+        """
+        connection = await asyncpg.connect(
+            self._address, server_settings={"application_name": "oms-jobs", "TimeZone": "UTC"}
+        )
+        jobs = queue.manager(connection)
+        jobs.entrypoint(JobKind.PAYMENT_TRANSACTION)(self._retried(self._payment))
+        jobs.entrypoint(JobKind.BACKORDERS)(self._retried(self._backorders))
+        stop = asyncio.create_task(self._stop_with(jobs.shutdown))
+        try:
+            await jobs.run(
+                dequeue_timeout=LOOK_AROUND,
+                batch_size=CONCURRENT // 2,
+                max_concurrent_tasks=CONCURRENT,
+                shutdown_on_listener_failure=True,
+                heartbeat_timeout=LOST_AFTER,
+            )
+        finally:
+            stop.cancel()
+            connection.terminate()
 
     async def _stop_with(self, shutdown: asyncio.Event) -> None:
         await self._stopping.wait()
@@ -166,7 +180,7 @@ class Workers:
             try:
                 await work(job)
             except Exception as error:
-                log.exception("job failed", job=job.entrypoint, attempts=job.attempts)
+                log.exception("job_failed", job=job.entrypoint, attempts=job.attempts)
                 pause = min(2.0**job.attempts, LONGEST_PAUSE_SECONDS)
                 raise RetryRequested(timedelta(seconds=pause), reason=type(error).__name__) from error
 
