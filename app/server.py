@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,7 +24,7 @@ from app.settings import Environment, Settings
 from app.workers import Workers
 from db import visibility
 from db.engine import create_write_engine
-from db.reads import Reads
+from db.reads import Reads, ReadsBusy
 from domain.access import Principal
 from resolvers.context import Context
 from resolvers.root import make_schema
@@ -120,7 +120,7 @@ class Server:
             return "starting or stopping"
         try:
             await self.primary.fetch_row("select 1", ())
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ReadsBusy) as error:
             log.warning("not_ready", error=str(error))
             return "the database does not answer"
         return None
