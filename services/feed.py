@@ -95,12 +95,12 @@ class Selection:
     products: frozenset[UUID] | None = None
     returns: frozenset[UUID] | None = None
     customers: frozenset[UUID] | None = None
-    subjects: frozenset[str] | None = None
-    aggregates: frozenset[str] | None = None
     channels: frozenset[UUID] | None = None
     locations: frozenset[UUID] | None = None
     types: frozenset[str] | None = None
     statuses: frozenset[str] | None = None
+    subjects: frozenset[str] | None = None
+    aggregates: frozenset[str] | None = None
 
     def given(self) -> list[tuple[str, frozenset[Any]]]:
         """Each set that is given with the column it is about, the most selective first."""
@@ -128,12 +128,12 @@ _COLUMNS = {
     "products": "product_id",
     "returns": "return_id",
     "customers": "customer_id",
-    "subjects": "subject_kind",
-    "aggregates": "aggregate_kind",
     "channels": "channel_id",
     "locations": "location_id",
     "types": "type",
     "statuses": "to_status",
+    "subjects": "subject_kind",
+    "aggregates": "aggregate_kind",
 }
 MATCHED = ("position", *dict.fromkeys(_COLUMNS.values()))
 """The columns that decide who is told of an event."""

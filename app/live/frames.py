@@ -8,7 +8,7 @@ goes the ordinary way, through `send`. uvicorn is pinned exactly because of this
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -35,16 +35,20 @@ class Connections:
         await self._app(scope, receive, send)
 
 
-def frame(prefix: bytes, payload: bytes, suffix: bytes) -> bytes:
-    """One unmasked text frame of the three parts together."""
-    length = len(prefix) + len(payload) + len(suffix)
-    if length < 126:
-        header = bytes((TEXT, length))
-    elif length < 65_536:
-        header = bytes((TEXT, 126, length >> 8, length & 255))
-    else:
-        header = bytes((TEXT, 127)) + length.to_bytes(8, "big")
-    return b"".join((header, prefix, payload, suffix))
+def frames(prefix: bytes, payloads: Iterable[bytes], suffix: bytes) -> bytes:
+    """An unmasked text frame around each payload, one after the other."""
+    around = len(prefix) + len(suffix)
+    parts: list[bytes] = []
+    for payload in payloads:
+        length = around + len(payload)
+        if length < 126:
+            header = bytes((TEXT, length))
+        elif length < 65_536:
+            header = bytes((TEXT, 126, length >> 8, length & 255))
+        else:
+            header = bytes((TEXT, 127)) + length.to_bytes(8, "big")
+        parts += (header, prefix, payload, suffix)
+    return b"".join(parts)
 
 
 class DirectFrames:
@@ -55,19 +59,22 @@ class DirectFrames:
     def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
         self._protocol = protocol
 
-    def write(self, prefix: bytes, payload: bytes, suffix: bytes) -> bool:
-        """Whether the frame is on its way; False when the client is behind or leaving."""
+    def write(self, prefix: bytes, payloads: Iterable[bytes], suffix: bytes) -> bool:
+        """Whether the frames are on their way; False, and nothing sent, when the client is behind or leaving."""
         protocol = self._protocol
         if (
             not protocol.writable.is_set()
             or protocol.close_sent
             or protocol.disconnected
-            or not protocol.handshake_complete
             or protocol.transport.is_closing()
         ):
             return False
-        protocol.transport.write(frame(prefix, payload, suffix))
+        protocol.transport.write(frames(prefix, payloads, suffix))
         return True
+
+    async def writable(self) -> None:
+        """Until the client has taken most of what it was sent, or has left."""
+        await self._protocol.writable.wait()
 
 
 def direct_frames(scope: MutableMapping[str, Any]) -> DirectFrames | None:

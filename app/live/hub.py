@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
+from app.live.audiences import Audience, Audiences
 from app.live.rendering import LOST, Key, Payload, Plan, Rendering
 from app.live.subscribers import Subscriber
 from db.cursors import CURSOR_EXPIRED, EXPIRED
@@ -36,8 +37,11 @@ BATCH = 1000
 WINDOW = 20_000
 """Positions that one read of a selection without an index may cover, so that each stays short."""
 
-BREATH = 2_000
-"""Deliveries between two breaths of the event loop."""
+SLICE = 32
+"""Events that a subscriber is handed at once: one write for it, and half of what may wait in its queue."""
+
+BREATH = 500
+"""Writes between two breaths of the event loop."""
 
 CONCURRENT_READS = 4
 
@@ -76,18 +80,19 @@ class Hub:
         self._database = reads
         self._wake = asyncio.Event()
         self._reads = asyncio.Semaphore(CONCURRENT_READS)
-        self._index: dict[str, dict[Any, set[Subscriber]]] = {}
-        self._everything: set[Subscriber] = set()
-        self._renderings: dict[Any, Rendering] = {}
+        self.audiences = Audiences()
         self._checked_at = 0.0
         self._epoch: Any = None
         self.ready = asyncio.Event()
-        self.subscribers: set[Subscriber] = set()
         self.tail = 0
         self.delivered = 0
         self.horizon = 0
         self.deliveries = 0
         self.overflows = 0
+
+    @property
+    def subscribers(self) -> set[Subscriber]:
+        return self.audiences.subscribers
 
     @property
     def epoch(self) -> Any:
@@ -98,56 +103,17 @@ class Hub:
         """The log may have grown."""
         self._wake.set()
 
-    # Who is told.
-
-    def rendering(self, plan: Plan, principal: Principal, response_key: str) -> Rendering:
-        """The rendering that everybody with this plan and these rows shares."""
-        known = self._renderings.get(plan.share_key)
-        return known or Rendering(plan, principal, response_key, self._database)
-
-    def join(self, subscriber: Subscriber) -> None:
-        rendering = self._renderings.setdefault(subscriber.rendering.share_key, subscriber.rendering)
-        subscriber.rendering = rendering
-        rendering.subscribers += 1
-        self.subscribers.add(subscriber)
-        for members in self._places(subscriber.selection, make=True):
-            members.add(subscriber)
-
-    def leave(self, subscriber: Subscriber) -> None:
-        self.subscribers.discard(subscriber)
-        subscriber.rendering.subscribers -= 1
-        if subscriber.rendering.subscribers == 0:
-            self._renderings.pop(subscriber.rendering.share_key, None)
-        for members in self._places(subscriber.selection, make=False):
-            members.discard(subscriber)
-        given = subscriber.selection.given()
-        if given:
-            column, values = given[0]
-            by_value = self._index.get(column, {})
-            for value in values:
-                if not by_value.get(value, True):
-                    del by_value[value]
-            if not by_value:
-                self._index.pop(column, None)
-
-    def _places(self, selection: Selection, *, make: bool) -> Iterable[set[Subscriber]]:
-        """The sets that hold a subscriber: by each value of its most selective criterion."""
-        given = selection.given()
-        if not given:
-            return [self._everything]
-        column, values = given[0]
-        by_value = self._index.setdefault(column, {}) if make else self._index.get(column, {})
-        if make:
-            return [by_value.setdefault(value, set()) for value in values]
-        return [by_value[value] for value in values if value in by_value]
-
-    def _interested(self, row: asyncpg.Record) -> list[Subscriber]:
-        found = [subscriber for subscriber in self._everything if subscriber.live]
-        for column, by_value in self._index.items():
-            members = by_value.get(row[column])
-            if members:
-                found += [subscriber for subscriber in members if subscriber.wants(row)]
-        return found
+    def audience(
+        self,
+        plan: Plan,
+        principal: Principal,
+        response_key: str,
+        selection: Selection,
+        snapshots: str | None = None,
+    ) -> Audience:
+        """Everybody who follows this selection and is shown the same of it."""
+        rendering = Rendering(plan, principal, response_key, self._database)
+        return self.audiences.of(rendering, selection, snapshots)
 
     # Reading the log.
 
@@ -158,9 +124,15 @@ class Hub:
                 async with self._connected() as connection:
                     failures = 0
                     await self._tail(connection)
-            except (*LOST, asyncpg.PostgresError) as error:
+            except Exception as error:  # whatever it is, nobody would be told of anything any more
                 failures += 1
-                log.warning("tailer_lost", error=repr(error), failures=failures)
+                expected = isinstance(error, (*LOST, asyncpg.PostgresError))
+                log.warning(
+                    "tailer_lost",
+                    error=repr(error)[:200],
+                    failures=failures,
+                    exc_info=None if expected else error,
+                )
                 await asyncio.sleep(min(1.0, 0.05 * 2**failures))
 
     @asynccontextmanager
@@ -238,40 +210,44 @@ class Hub:
             await asyncio.sleep(POLL_SECONDS)
             await self._check(connection)
             return True
-        # From here to the assignment of the tail nothing is awaited: whoever goes live
-        # afterwards has read these events itself, whoever was live before is in `due`.
-        due: dict[tuple[Subscriber, Key], int] = {}
+        due: dict[Audience, dict[Key, int]] = {}
         for row in rows:
-            for subscriber in self._interested(row):
-                if subscriber.snapshots is None:
-                    due[subscriber, row["position"]] = row["position"]
-                else:
-                    due.pop((subscriber, row[subscriber.snapshots]), None)
-                    due[subscriber, row[subscriber.snapshots]] = row["position"]
+            for audience in self.audiences.told(row):
+                keys = due.setdefault(audience, {})
+                key = audience.key_of(row)
+                keys.pop(key, None)  # a snapshot takes the place of its last event in the batch
+                keys[key] = row["position"]
+        # Nothing is awaited between these two statements: whoever goes live later has read
+        # the batch itself, whoever is live already is told.
+        told = [(audience, keys, audience.live_members()) for audience, keys in due.items()]
         self.tail = rows[-1]["position"]
-        if due:
-            await self._hand_out(due)
+        await self._hand_out([(audience, keys, members) for audience, keys, members in told if members])
         self.delivered = self.tail
         return len(rows) == BATCH
 
-    async def _hand_out(self, due: dict[tuple[Subscriber, Key], int]) -> None:
-        wanted: dict[Rendering, dict[Key, None]] = {}
-        for subscriber, key in due:
-            wanted.setdefault(subscriber.rendering, {})[key] = None
+    async def _hand_out(self, told: list[tuple[Audience, dict[Key, int], list[Subscriber]]]) -> None:
+        wanted: dict[Rendering, dict[Key, int]] = {}
+        for audience, keys, _ in told:
+            wanted.setdefault(audience.rendering, {}).update(keys)
         rendered = dict(
             zip(wanted, await asyncio.gather(*map(self._render, wanted, wanted.values())), strict=True)
         )
-        for number, ((subscriber, key), position) in enumerate(due.items(), 1):
-            payloads = rendered[subscriber.rendering]
+        handed = 0
+        for audience, keys, members in told:
+            payloads = rendered[audience.rendering]
             if payloads is None:
-                subscriber.fall_back()
+                for member in members:
+                    member.fall_back()
                 continue
-            payload = payloads.get(key)
-            if payload is not None:
-                subscriber.push(position, payload)
-                self.deliveries += 1
-            if number % BREATH == 0:
-                await asyncio.sleep(0)
+            items = [(position, payloads[key]) for key, position in keys.items() if key in payloads]
+            for start in range(0, len(items), SLICE):
+                some = items[start : start + SLICE]
+                for member in members:
+                    member.push(some)
+                    handed += 1
+                    if handed % BREATH == 0:
+                        await asyncio.sleep(0)
+                self.deliveries += len(some) * len(members)
 
     async def _render(self, rendering: Rendering, keys: Iterable[Key]) -> Mapping[Key, Payload] | None:
         """The payloads, or None when those who wait for them must read the log themselves."""

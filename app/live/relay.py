@@ -57,9 +57,15 @@ class Relay:
             self._poked.clear()
             try:
                 outcome = await self._move(engine, look_first=not was_poked)
-            except (OSError, DBAPIError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, nothing would reach the log any more
                 failures += 1
-                log.warning("relay_failed", error=repr(error), failures=failures)
+                expected = isinstance(error, OSError | DBAPIError | TimeoutError)
+                log.warning(
+                    "relay_failed",
+                    error=repr(error)[:200],
+                    failures=failures,
+                    exc_info=None if expected else error,
+                )
                 await asyncio.sleep(random.uniform(0.5, 1) * min(1.0, 0.1 * 2**failures))  # noqa: S311 - jitter
                 continue
             failures = 0

@@ -20,6 +20,7 @@ LOST = (
     TimeoutError,
     ReadsBusy,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver may say of a connection killed at the wrong moment
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -51,7 +52,7 @@ class Rendering:
 
     def __init__(self, plan: Plan, principal: Principal, response_key: str, reads: Reads) -> None:
         self.share_key = plan.share_key
-        self.subscribers = 0
+        self.audiences = 0
         self._plan = plan
         self._principal = principal
         self._response_key = response_key

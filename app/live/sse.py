@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -19,8 +20,7 @@ from app.graphql.requests import GraphQLRequest
 from app.live import frames
 from app.live.hub import Hub
 from app.live.operations import Operations, error_list
-from app.live.rendering import Payload
-from app.live.subscribers import Gone, Subscriber
+from app.live.subscribers import Gone, Item, Subscriber
 from db.cursors import Cursor
 from domain.access import Principal
 
@@ -80,12 +80,16 @@ class Stream:
 
     # The outlet of a subscription.
 
-    def offer(self, payload: Payload, position: int) -> bool:
+    def offer(self, items: Sequence[Item]) -> bool:
         return False  # HTTP is written through `send`, which may wait
 
-    async def send(self, payload: Payload, position: int) -> None:
-        cursor = str(Cursor(self._hub.epoch, position)).encode()
-        await self._write(b"id: " + cursor + b"\nevent: next\ndata: " + payload + b"\n\n")
+    async def send(self, items: Sequence[Item]) -> None:
+        epoch = self._hub.epoch
+        chunks = [
+            b"id: %b\nevent: next\ndata: %b\n\n" % (str(Cursor(epoch, position)).encode(), payload)
+            for position, payload in items
+        ]
+        await self._write(b"".join(chunks))
 
     def fail(self, message: str, code: str) -> None:
         self._last_words = _next(b'{"errors":' + error_list(message, code) + b"}")

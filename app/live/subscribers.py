@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 import structlog
 
-from app.live.rendering import LOST, Key, Payload, Rendering
+from app.live.rendering import LOST, Key, Payload
 from db.cursors import CURSOR_EXPIRED, EXPIRED
-from services.feed import Selection
 
 if TYPE_CHECKING:
+    from app.live.audiences import Audience
     from app.live.hub import Hub
 
 QUEUE = 64
@@ -31,14 +32,18 @@ class Gone(Exception):
     """The reader has left, or took nothing for longer than the deadline and was cut off."""
 
 
+Item = tuple[int, Payload]
+"""A payload and the position of its event."""
+
+
 class Outlet(Protocol):
     """Where a subscription's payloads go: one operation of a socket, or a stream."""
 
-    def offer(self, payload: Payload, position: int) -> bool:
-        """Send now if that takes no waiting; False when it does."""
+    def offer(self, items: Sequence[Item]) -> bool:
+        """Send them now if that takes no waiting; False when it does, and nothing was sent."""
 
-    async def send(self, payload: Payload, position: int) -> None:
-        """Send as soon as the reader takes it; raises `Gone`."""
+    async def send(self, items: Sequence[Item]) -> None:
+        """Send them as soon as the reader takes them; raises `Gone`."""
 
     def fail(self, message: str, code: str) -> None:
         """End the subscription with an error that the reader is told."""
@@ -58,43 +63,28 @@ class Subscriber:
         "_queue",
         "_shown",
         "_task",
+        "audience",
         "closed",
         "covered",
         "live",
-        "rendering",
-        "rest",
-        "selection",
         "sent",
-        "snapshots",
     )
 
-    def __init__(
-        self,
-        hub: Hub,
-        rendering: Rendering,
-        selection: Selection,
-        outlet: Outlet,
-        *,
-        position: int,
-        snapshots: str | None = None,
-    ) -> None:
+    def __init__(self, hub: Hub, audience: Audience, outlet: Outlet, position: int) -> None:
         self._hub = hub
         self._outlet = outlet
-        self._queue: deque[tuple[int, Payload]] = deque()
+        self._queue: deque[Item] = deque()
         self._task: asyncio.Task[None] | None = None
         self._shown: Payload | None = None
-        self.rendering = rendering
-        self.selection = selection
-        self.rest = tuple(selection.given()[1:])
-        self.snapshots = snapshots
+        self.audience = audience
         self.sent = self.covered = position
         self.live = False
         self.closed = False
 
     def start(self) -> None:
         """Join the hub and begin."""
-        self._hub.join(self)
-        if self.snapshots is None and self.sent >= self._hub.tail:
+        self._hub.audiences.join(self)
+        if self.audience.snapshots is None and self.sent >= self._hub.tail:
             self.live = True  # nothing to catch up with: no task until something cannot be sent at once
         else:
             self._run_soon()
@@ -106,7 +96,7 @@ class Subscriber:
         self.closed = True
         self.live = False
         self._queue.clear()
-        self._hub.leave(self)
+        self._hub.audiences.leave(self)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
@@ -116,27 +106,25 @@ class Subscriber:
             self.close()
             self._outlet.fail(message, code)
 
-    def wants(self, row: asyncpg.Record) -> bool:
-        """Whether an event that the hub found by the first criterion meets the others too."""
-        return self.live and all(row[column] in values for column, values in self.rest)
-
-    def push(self, position: int, payload: Payload) -> None:
-        """A payload, from the hub, in the order of positions."""
-        if not self.live or position <= self.covered:
+    def push(self, items: Sequence[Item]) -> None:
+        """Payloads, from the hub, in the order of their positions."""
+        if not self.live:
             return
-        self.covered = position
-        if self.snapshots is not None:
-            if payload == self._shown:
+        if items[0][0] <= self.covered:
+            items = [item for item in items if item[0] > self.covered]
+            if not items:
                 return
-            self._shown = payload
+        self.covered = items[-1][0]
+        if self.audience.snapshots is not None:
+            items = self._changed(items)
         if self._task is None:
-            if self._outlet.offer(payload, position):
-                self.sent = position
+            if self._outlet.offer(items):
+                self.sent = self.covered
                 return
-            self._queue.append((position, payload))
+            self._queue.extend(items)
             self._run_soon()
-        elif len(self._queue) < QUEUE:
-            self._queue.append((position, payload))
+        elif len(self._queue) + len(items) <= QUEUE:
+            self._queue.extend(items)
         else:
             self._hub.overflows += 1
             self.fall_back()
@@ -155,18 +143,28 @@ class Subscriber:
         if self._task is None:
             self._run_soon()
 
+    def _changed(self, items: Sequence[Item]) -> list[Item]:
+        """Snapshots that differ from the one before."""
+        changed = []
+        for item in items:
+            if item[1] != self._shown:
+                self._shown = item[1]
+                changed.append(item)
+        return changed
+
     def _run_soon(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
-            if self.snapshots is not None and not await self._first_snapshot():
+            if self.audience.snapshots is not None and not await self._first_snapshot():
                 return
             while not self.closed:
                 while self._queue:
-                    position, payload = self._queue.popleft()
-                    self.sent = position
-                    await self._outlet.send(payload, position)
+                    items = list(self._queue)
+                    self._queue.clear()
+                    self.sent = items[-1][0]
+                    await self._outlet.send(items)
                 if self.live:
                     return
                 await self._catch_up()
@@ -179,21 +177,19 @@ class Subscriber:
             self._task = None  # the same step that found the queue empty: the next push sees it
 
     async def _first_snapshot(self) -> bool:
+        """The state at the start; False when there is nothing to show, which ends the subscription."""
         if self._shown is not None or self.live:
             return True
-        while True:
-            try:
-                rendered = await self.rendering.render(sorted(self.selection.orders or ()))
-            except LOST:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            break
+        try:
+            rendered = await self.audience.rendering.render(sorted(self.audience.selection.orders or ()))
+        except LOST:
+            await asyncio.sleep(RETRY_SECONDS)
+            return await self._first_snapshot()
         if not rendered:
             self.end("There is nothing with this id that you may see.", "NOT_FOUND")
             return False
-        for payload in rendered.values():
-            self._shown = payload
-            await self._outlet.send(payload, self.sent)
+        items = self._changed([(self.sent, payload) for payload in rendered.values()])
+        await self._outlet.send(items)
         return True
 
     async def _catch_up(self) -> None:
@@ -206,26 +202,25 @@ class Subscriber:
         if self.sent < self._hub.horizon:
             self.end(EXPIRED, CURSOR_EXPIRED)
             return
+        audience = self.audience
         try:
-            found, complete_until = await self._hub.read(self.selection, self.sent, until, PAGE)
+            found, complete_until = await self._hub.read(audience.selection, self.sent, until, PAGE)
             keys: dict[Key, int] = {}
             for row in found:
-                keys[row["position"] if self.snapshots is None else row[self.snapshots]] = row["position"]
-            rendered = await self.rendering.render(keys)
+                keys.pop(key := audience.key_of(row), None)
+                keys[key] = row["position"]
+            rendered = await audience.rendering.render(keys)
         except (*LOST, asyncpg.PostgresError) as error:
             log.warning("catch_up_failed", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
             return
-        for key, position in sorted(keys.items(), key=_by_position):
-            payload = rendered.get(key)
-            if payload is None or payload == self._shown:
-                continue
-            if self.snapshots is not None:
-                self._shown = payload
-            self.sent = position
-            await self._outlet.send(payload, position)
+        items: Sequence[Item] = [
+            (position, rendered[key]) for key, position in keys.items() if key in rendered
+        ]
+        if audience.snapshots is not None:
+            items = self._changed(items)
+        for start in range(0, len(items), QUEUE):
+            some = items[start : start + QUEUE]
+            await self._outlet.send(some)
+            self.sent = some[-1][0]
         self.sent = max(self.sent, complete_until)
-
-
-def _by_position(item: tuple[Any, int]) -> int:
-    return item[1]

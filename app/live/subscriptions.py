@@ -64,14 +64,8 @@ async def subscribe(
         selection = await _of_products(hub, plan, source)
     after = resume or source.after
     position = hub.tail if after is None else await _place(hub, plan, after)
-    subscriber = Subscriber(
-        hub,
-        hub.rendering(plan, principal, plan.response_key),
-        selection,
-        outlet,
-        position=position,
-        snapshots=source.snapshots,
-    )
+    audience = hub.audience(plan, principal, plan.response_key, selection, source.snapshots)
+    subscriber = Subscriber(hub, audience, outlet, position)
     subscriber.start()
     return subscriber
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 import orjson
@@ -22,8 +22,7 @@ from app.graphql.answers import Result
 from app.graphql.requests import BadRequest, GraphQLRequest, PersistedDocuments, from_message
 from app.live import frames
 from app.live.operations import Operations, error_list, errors_of
-from app.live.rendering import Payload
-from app.live.subscribers import Gone, Subscriber
+from app.live.subscribers import Gone, Item, Subscriber
 from domain.access import Principal
 
 SUBPROTOCOL = "graphql-transport-ws"
@@ -51,12 +50,12 @@ class SocketOutlet:
         self._id = id
         self._prefix = b'{"id":' + orjson.dumps(id) + b',"type":"next","payload":'
 
-    def offer(self, payload: Payload, position: int) -> bool:
+    def offer(self, items: Sequence[Item]) -> bool:
         direct = self._socket.direct
-        return direct is not None and direct.write(self._prefix, payload, b"}")
+        return direct is not None and direct.write(self._prefix, [payload for _, payload in items], b"}")
 
-    async def send(self, payload: Payload, position: int) -> None:
-        await self._socket.send(self._prefix + payload + b"}")
+    async def send(self, items: Sequence[Item]) -> None:
+        await self._socket.send_frames(self._prefix, [payload for _, payload in items], b"}")
 
     def fail(self, message: str, code: str) -> None:
         self._socket.end(self._id, b"error", error_list(message, code))
@@ -127,11 +126,24 @@ class Socket:
 
     async def send(self, message: bytes) -> None:
         """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
+        await self._within_deadline(self._send({"type": "websocket.send", "text": message.decode()}))
+
+    async def send_frames(self, prefix: bytes, payloads: Sequence[bytes], suffix: bytes) -> None:
+        """The same for many messages with one beginning and one end."""
+        if self.direct is None:
+            for payload in payloads:
+                await self.send(prefix + payload + suffix)
+            return
+        await self._within_deadline(self.direct.writable())
+        if not self.direct.write(prefix, payloads, suffix):
+            raise Gone
+
+    async def _within_deadline(self, sending: Awaitable[None]) -> None:
         if self._closing:
             raise Gone
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._send({"type": "websocket.send", "text": message.decode()})
+                await sending
         except TimeoutError:
             log.warning("slow_reader_cut_off", seconds=SEND_SECONDS)
             frames.abort(self._scope)
@@ -255,7 +267,7 @@ class Socket:
             self.end(id, b"error", errors)
             return
         try:
-            await outlet.send(result.body, 0)
+            await outlet.send([(0, result.body)])
         except Gone:
             return
         self.end(id, b"complete")

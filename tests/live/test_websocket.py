@@ -172,8 +172,9 @@ async def test_a_client_that_leaves_leaves_nothing_behind(served: str, live: Liv
         assert len(live.hub.subscribers) == 2
         client.connection.transport.abort()
     await until(lambda: not live.connections and not live.hub.subscribers)
-    assert not live.hub._index
-    assert not live.hub._renderings
+    assert not live.hub.audiences._by_place
+    assert not live.hub.audiences._renderings
+    assert len(live.hub.audiences) == 0
 
 
 async def test_a_server_that_goes_away_closes_its_sockets_with_1001_and_takes_no_new_ones(

@@ -1,0 +1,110 @@
+"""Who is told of which events: subscribers that follow the same and are shown the same, found by columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from app.live.rendering import Key, Rendering
+from services.feed import Selection
+
+if TYPE_CHECKING:
+    from app.live.subscribers import Subscriber
+
+
+class Audience:
+    """Subscribers with one selection and one rendering: what one of them is sent, all are."""
+
+    __slots__ = ("_first", "_rest", "members", "rendering", "selection", "snapshots")
+
+    def __init__(self, rendering: Rendering, selection: Selection, snapshots: str | None) -> None:
+        criteria = selection.given()
+        self.rendering = rendering
+        self.selection = selection
+        self.snapshots = snapshots
+        self.members: set[Subscriber] = set()
+        self._first = criteria[0] if criteria else None
+        self._rest = tuple(criteria[1:])
+
+    @property
+    def name(self) -> Any:
+        """What makes it the same audience."""
+        return self.rendering.share_key, self.selection, self.snapshots
+
+    @property
+    def places(self) -> list[tuple[str, Any]]:
+        """The columns' values by which it is found: those of its most selective criterion."""
+        if self._first is None:
+            return [("", None)]
+        column, values = self._first
+        return [(column, value) for value in values]
+
+    def live_members(self) -> list[Subscriber]:
+        """Those who are told; the others read the log."""
+        return [member for member in self.members if member.live]
+
+    def wants(self, row: asyncpg.Record) -> bool:
+        """Whether an event that was found by the first criterion meets the others too."""
+        return all(row[column] in values for column, values in self._rest)
+
+    def key_of(self, row: asyncpg.Record) -> Key:
+        """What is rendered of an event for this audience."""
+        return row["position"] if self.snapshots is None else row[self.snapshots]
+
+
+class Audiences:
+    """Every audience that has a member, by the values of the columns that it is found by."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[Any, Audience] = {}
+        self._by_place: dict[str, dict[Any, list[Audience]]] = {}
+        self._renderings: dict[Any, Rendering] = {}
+        self.subscribers: set[Subscriber] = set()
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def of(self, rendering: Rendering, selection: Selection, snapshots: str | None) -> Audience:
+        """The audience of everybody who asks for this; it is kept while it has a member."""
+        rendering = self._renderings.get(rendering.share_key, rendering)
+        made = Audience(rendering, selection, snapshots)
+        return self._by_name.get(made.name, made)
+
+    def join(self, subscriber: Subscriber) -> None:
+        audience = self._by_name.setdefault(subscriber.audience.name, subscriber.audience)
+        subscriber.audience = audience
+        self.subscribers.add(subscriber)
+        audience.members.add(subscriber)
+        if len(audience.members) > 1:
+            return
+        rendering = self._renderings.setdefault(audience.rendering.share_key, audience.rendering)
+        audience.rendering = rendering
+        rendering.audiences += 1
+        for column, value in audience.places:
+            self._by_place.setdefault(column, {}).setdefault(value, []).append(audience)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        audience = subscriber.audience
+        self.subscribers.discard(subscriber)
+        audience.members.discard(subscriber)
+        if audience.members or self._by_name.pop(audience.name, None) is None:
+            return
+        audience.rendering.audiences -= 1
+        if not audience.rendering.audiences:
+            del self._renderings[audience.rendering.share_key]
+        for column, value in audience.places:
+            found = self._by_place[column]
+            found[value].remove(audience)
+            if not found[value]:
+                del found[value]
+            if not found:
+                del self._by_place[column]
+
+    def told(self, row: asyncpg.Record) -> Iterator[Audience]:
+        """The audiences that an event is for."""
+        for column, by_value in self._by_place.items():
+            for audience in by_value.get(row[column] if column else None, ()):
+                if audience.wants(row):
+                    yield audience
