@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
+from domain import text
 from domain.access import Principal
 from services.unit_of_work import Key, UnitOfWork, UseCase
 
@@ -42,8 +43,11 @@ async def write(
     """Run a use case in one transaction as the caller, once per idempotency key.
 
     The key's fingerprint is the root field and its input as sent, the key itself
-    left out: a repeat must be the same call, whatever it selects.
+    left out: a repeat must be the same call, whatever it selects. Refused with InvalidInput
+    for a key that is empty, too long or not printable.
     """
+    if key is not None:
+        text.require(key, text.MAX_IDEMPOTENCY_KEY, field=("idempotencyKey",))
     sent = {name: value for name, value in info.arguments.items() if name != "idempotencyKey"}
     fingerprint = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
     context: Context = info.context
