@@ -110,11 +110,13 @@ async def upsert(
     origin: Origin = Origin.PLACED,
     compare: Step | None = None,
     store: Step | None = None,
+    tell: Callable[[Item], None] = lambda item: None,
 ) -> tuple[ItemOutcome, ...]:
     """Make or change each entity; the answers are in the order of the commands.
 
     `compare` looks at prepared items (what they change beside their own row goes
-    into `also_changed`), `store` writes that after the rows.
+    into `also_changed`), `store` writes that after the rows, `tell` is called with
+    each item that is done.
     """
     answers: list[ItemOutcome | None] = [None] * len(commands)
     waiting = list(enumerate(commands))
@@ -128,6 +130,7 @@ async def upsert(
         for item in items:
             if item.index not in lost:
                 answers[item.index] = ItemOutcome(None if item.errors else item.id, tuple(item.errors))
+                tell(item)
         waiting = [pair for pair in waiting if pair[0] in lost]
         if not waiting:
             break

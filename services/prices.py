@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -124,14 +124,21 @@ async def set_prices(
     actor: Principal,
     now: datetime,
     origin: Origin = Origin.PLACED,
+    tell: Callable[[int], None] = lambda index: None,
 ) -> tuple[ItemOutcome, ...]:
-    """Set many prices. Lists are locked first, so that nobody else changes their prices meanwhile."""
+    """Set many prices; `tell` is called with the index of each that changed.
+
+    Lists are locked first, so that nobody else changes their prices meanwhile.
+    """
     settings = [_begin(command) for command in commands]
     await _find_lists(session, settings, actor)
     await _find_products(session, settings)
     await _find_prices(session, settings)
     _refuse(settings, actor)
     writing = [setting for setting in settings if setting.to_write]
+    for index, setting in enumerate(settings):
+        if setting.to_write:
+            tell(index)
     await _store(session, writing, now)
     await _tell(session, writing, actor=actor, now=now, origin=origin)
     return tuple(ItemOutcome(None if s.errors else s.id, tuple(s.errors)) for s in settings)

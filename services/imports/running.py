@@ -1,0 +1,323 @@
+"""Running an import: batch by batch, each in its own transaction, going on where a cut one stopped.
+
+A batch's rows and the run's new position are committed together, so a record is
+either imported or still to be read. A run of a file that was imported before
+finds everything by external id and changes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.base import new_id
+from db.channels import Channel
+from db.engine import Session
+from db.imports import ImportRun
+from db.locations import Location
+from db.products import PriceList
+from domain.access import SYSTEM, Principal
+from domain.channels import ServingLocation, UpsertChannel
+from domain.errors import Refused
+from domain.imports import ImportAction, ImportKind, ImportStatus, MapError, RecordOutcome
+from domain.locations import UpsertLocation
+from domain.orders import ChannelKind
+from domain.prices import UpsertPriceList
+from domain.stock import LocationKind
+from services.channels import upsert_channel
+from services.imports.customers import import_customers
+from services.imports.mapping import ColumnMap, read_map
+from services.imports.orders import import_orders
+from services.imports.outcomes import Target, rejected
+from services.imports.products import import_products
+from services.imports.reading import Record, Source
+from services.imports.stock import import_stock
+from services.locations import upsert_location
+from services.prices import upsert_price_list
+from services.unit_of_work import Key, UnitOfWork
+
+BATCH = 250
+"""Records of one transaction: enough for a few statements to do much, few enough to hold locks briefly."""
+
+Importer = Callable[[Session, Target, Sequence[Record]], Awaitable[dict[int, RecordOutcome]]]
+
+IMPORTERS: dict[ImportKind, Importer] = {
+    ImportKind.CUSTOMERS: import_customers,
+    ImportKind.PRODUCTS: import_products,
+    ImportKind.STOCK: import_stock,
+    ImportKind.ORDERS: import_orders,
+}
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run has come, in records and in bytes of the file."""
+
+    position: int = 0
+    bytes_read: int = 0
+    size: int = 0
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    resumed_at: int = 0
+    """Records that an earlier run of the same file, which was cut, had done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    run_id: UUID
+    kind: ImportKind
+    columns: ColumnMap
+    records: Sequence[Record]
+    position: int
+    rejects: _Rejects
+    rejects_length: int
+
+
+class RunInProgressError(Exception):
+    """Another process imports the same file right now."""
+
+
+async def run_import(
+    engine: AsyncEngine,
+    kind: ImportKind,
+    path: Path,
+    map_path: Path,
+    *,
+    rejects: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    batch_size: int = BATCH,
+    actor: Principal = SYSTEM,
+) -> Progress:
+    """Import the file; rejected records go to `rejects` (default: beside the file) with their reasons.
+
+    Raises MapError when the map or the file's heading is wrong: nothing has been
+    imported then.
+    """
+    columns = read_map(map_path, kind)
+    unit_of_work = UnitOfWork(engine)
+    with Source(path, columns) as source:
+        digest = source.digest()
+        await unit_of_work.run(_make_what_is_missing, columns, actor=actor)
+        run = await _begin(engine, kind, digest, path.name)
+        progress = Progress(
+            position=run.position,
+            size=source.size,
+            created=run.created,
+            changed=run.changed,
+            unchanged=run.unchanged,
+            rejected=run.rejected,
+            resumed_at=run.position,
+        )
+        rejected_file = rejects or path.with_suffix(".rejected.csv")
+        file = _Rejects(rejected_file, source.heading, columns, run.rejects_length)
+        for records in source.batches(run.position, batch_size):
+            batch = _Batch(
+                run_id=run.id,
+                kind=kind,
+                columns=columns,
+                records=records,
+                position=progress.position,
+                rejects=file,
+                rejects_length=file.length,
+            )
+            key = Key(f"import:{run.id}:{progress.position}", digest.encode())
+            outcomes = await unit_of_work.run(_import_batch, batch, actor=actor, key=key)
+            _count(progress, outcomes)
+            progress.bytes_read = source.bytes_read
+            on_progress(progress)
+        await _finish(engine, run.id)
+    return progress
+
+
+async def _begin(engine: AsyncEngine, kind: ImportKind, digest: str, file_name: str) -> Any:
+    """The run of this file that was cut, else a new one."""
+    table = ImportRun.metadata.tables["import_run"]
+    async with engine.begin() as session:
+        await session.execute(
+            insert(table)
+            .values(id=new_id(), kind=kind, digest=digest, file_name=file_name, status=ImportStatus.RUNNING)
+            .on_conflict_do_nothing()
+        )
+        statement = sa.select(table).where(
+            table.c.kind == kind, table.c.digest == digest, table.c.status == ImportStatus.RUNNING
+        )
+        return (await session.execute(statement)).one()
+
+
+async def _finish(engine: AsyncEngine, run_id: UUID) -> None:
+    async with engine.begin() as session:
+        await session.execute(
+            sa.update(ImportRun)
+            .where(ImportRun.id == run_id)
+            .values(status=ImportStatus.COMPLETED, finished_at=sa.func.now(), updated_at=sa.func.now())
+        )
+
+
+async def _import_batch(
+    session: Session, batch: _Batch, /, *, actor: Principal, now: datetime
+) -> tuple[tuple[str, str], ...]:
+    """Import one batch and move the run's position; the outcome is what became of each record."""
+    run = (
+        await session.execute(
+            sa.select(ImportRun.position, ImportRun.status)
+            .where(ImportRun.id == batch.run_id)
+            .with_for_update()
+        )
+    ).one()
+    if run.position != batch.position or run.status is not ImportStatus.RUNNING:
+        raise RunInProgressError
+    target = await _target(session, batch.columns, actor, now)
+    sound = [record for record in batch.records if record.problem is None]
+    outcomes = await IMPORTERS[batch.kind](session, target, sound) if sound else {}
+    answers = [outcomes.get(record.number) or rejected(record.problem or "") for record in batch.records]
+    # Before the commit: a run that is cut now cuts the file back, one cut later has them in it.
+    length = batch.rejects.write(batch.rejects_length, batch.records, answers)
+    done = {action: sum(answer.action is action for answer in answers) for action in ImportAction}
+    await session.execute(
+        sa.update(ImportRun)
+        .where(ImportRun.id == batch.run_id)
+        .values(
+            position=ImportRun.position + len(batch.records),
+            rejects_length=length,
+            created=ImportRun.created + done[ImportAction.CREATED],
+            changed=ImportRun.changed + done[ImportAction.CHANGED],
+            unchanged=ImportRun.unchanged + done[ImportAction.UNCHANGED],
+            rejected=ImportRun.rejected + done[ImportAction.REJECTED],
+            updated_at=now,
+        )
+    )
+    return tuple((str(answer.action), answer.reason) for answer in answers)
+
+
+def _count(progress: Progress, outcomes: Sequence[tuple[str, str]]) -> None:
+    progress.position += len(outcomes)
+    for action, _ in outcomes:
+        name = action.lower()
+        setattr(progress, name, getattr(progress, name) + 1)
+
+
+class _Rejects:
+    """The file of rejected records: as they stood, with number and reason; made with the first of them."""
+
+    def __init__(self, path: Path, heading: Sequence[str], columns: ColumnMap, length: int) -> None:
+        self.length = length if path.exists() else 0
+        self._path = path
+        self._heading = heading
+        self._format = columns.format
+
+    def write(self, start: int, records: Sequence[Record], outcomes: Sequence[RecordOutcome]) -> int:
+        """Write a batch's rejects from byte `start` on, over whatever a failed attempt left; the new length."""
+        rows = [
+            [str(record.number), outcome.reason, *record.cells]
+            for record, outcome in zip(records, outcomes, strict=True)
+            if outcome.action is ImportAction.REJECTED
+        ]
+        self.length = start
+        if not rows:
+            return start
+        self._path.touch()
+        with self._path.open(
+            "r+",
+            encoding=self._format.encoding.removesuffix("-sig"),
+            errors="surrogateescape",
+            newline="",
+        ) as file:
+            file.truncate(start)
+            file.seek(start)
+            writer = csv.writer(file, delimiter=self._format.delimiter)
+            if not start:
+                writer.writerow(["record", "reason", *self._heading])
+            writer.writerows(rows)
+        self.length = self._path.stat().st_size
+        return self.length
+
+
+async def _make_what_is_missing(
+    session: Session, columns: ColumnMap, /, *, actor: Principal, now: datetime
+) -> None:
+    """Make the channel, location and price list that the map names, unless they are there.
+
+    What is there stays as it is: its own settings count, not the map's.
+    """
+    made = columns.made
+    try:
+        location_id = None
+        if (location := made.get("location")) and not await _find(session, Location, location["code"]):
+            location_id = await upsert_location(
+                session,
+                UpsertLocation(
+                    code=location["code"],
+                    name=location.get("name", location["code"]),
+                    kind=LocationKind(location.get("kind", "WAREHOUSE")),
+                    time_zone=location.get("time_zone", "UTC"),
+                ),
+                actor=actor,
+                now=now,
+            )
+        elif location:
+            location_id = await _find(session, Location, location["code"])
+        if channel := made.get("channel"):
+            await _make_channel(session, channel, location_id, actor, now)
+        if (prices := made.get("price_list")) and not await _find(session, PriceList, prices["code"]):
+            await upsert_price_list(
+                session,
+                UpsertPriceList(
+                    code=prices["code"], name=prices.get("name", prices["code"]), currency=prices["currency"]
+                ),
+                actor=actor,
+                now=now,
+            )
+    except Refused as refusal:
+        raise MapError(f"what the map names cannot be made: {refusal}.") from refusal
+    except (KeyError, ValueError) as error:
+        raise MapError(f"what the map names cannot be made: {error} is missing or unknown.") from error
+
+
+async def _make_channel(
+    session: Session, channel: Any, location_id: UUID | None, actor: Principal, now: datetime
+) -> None:
+    if await _find(session, Channel, channel["code"]) is not None:
+        return
+    await upsert_channel(
+        session,
+        UpsertChannel(
+            code=channel["code"],
+            name=channel.get("name", channel["code"]),
+            kind=ChannelKind(channel.get("kind", "ECOMMERCE")),
+            currency=channel["currency"],
+            locations=() if location_id is None else (ServingLocation(location_id=location_id),),
+        ),
+        actor=actor,
+        now=now,
+    )
+
+
+async def _find(session: Session, table: type[Channel | Location | PriceList], code: str) -> UUID | None:
+    found: UUID | None = await session.scalar(sa.select(table.id).where(table.code == code))
+    return found
+
+
+async def _target(session: Session, columns: ColumnMap, actor: Principal, now: datetime) -> Target:
+    made = columns.made
+    channel, location, prices = made.get("channel"), made.get("location"), made.get("price_list")
+    return Target(
+        system=columns.system,
+        actor=actor,
+        now=now,
+        channel_id=await _find(session, Channel, channel["code"]) if channel else None,
+        location_id=await _find(session, Location, location["code"]) if location else None,
+        location_code=location["code"] if location else None,
+        price_list_code=prices["code"] if prices else None,
+        currency=columns.currency,
+    )
