@@ -27,11 +27,14 @@ def register(cls: type) -> None:
 
 
 def namespace_for(module_name: str) -> dict[str, Any]:
-    """What an annotation in this module may name: the module's own names first, then every declared type."""
+    """What an annotation in this module may name: the module's own names first, then every declared type
+    of its own package, then of the packages that it imports from: two schemas may share type names."""
+    own = vars(sys.modules[module_name])
     package = _package(module_name)
-    known = {name: cls for (_, name), cls in _types.items()}
+    neighbours = {_package(getattr(value, "__module__", None) or "") for value in own.values()}
+    known = {name: cls for (home, name), cls in _types.items() if home in neighbours}
     known.update({name: cls for (home, name), cls in _types.items() if home == package})
-    return {**known, **vars(sys.modules[module_name])}
+    return {**known, **own}
 
 
 class PlannedField(StrawberryField):
