@@ -297,11 +297,14 @@ async def _settle_refund(
     refund = (
         await session.execute(sa.select(Refund.__table__).where(Refund.id == row.refund_id).with_for_update())
     ).one()
+    paid = book.transactions[transaction_id].amount
     await session.execute(
         sa.update(Refund)
         .where(Refund.id == refund.id)
         .values(
             status=transition(REFUND, refund.status, status),
+            # Less than was asked for is what it came to; more is an excess, told of as such.
+            amount=min(paid, refund.amount) or refund.amount,
             failure=failure,
             settled_at=change.now,
             updated_at=change.now,
@@ -317,7 +320,7 @@ async def _settle_refund(
             return_id=refund.return_id,
             details={
                 "paymentId": str(book.id),
-                "amount": book.transactions[transaction_id].amount,
+                "amount": paid,
                 "currency": book.row.currency,
             },
         )
@@ -404,20 +407,27 @@ async def due_to_ask(session: Session, providers: list[str], limit: int) -> list
     """Open transactions whose provider should be asked by now, the longest waiting first.
 
     The longer nothing has come of one, the rarer it is asked: after 1, 2, 4 … s, at
-    most every five minutes. Only `providers` are asked: people report the others.
+    last every hour. Only `providers` know; people report the others, which are told a
+    few times in case the first was cut short.
     """
     rows = await session.execute(_DUE, {"providers": providers, "limit": limit})
     return list(rows.scalars())
 
 
-LONGEST_PAUSE_SECONDS = 300
-_wait = sa.func.least(sa.func.power(2, sa.func.least(PaymentTransaction.attempts, 10)), LONGEST_PAUSE_SECONDS)
+LONGEST_PAUSE_SECONDS = 3_600
+TOLD_AT_MOST = 3
+_wait = sa.func.least(
+    sa.func.power(2, sa.func.least(PaymentTransaction.attempts, 12)), LONGEST_PAUSE_SECONDS
+)
 _DUE = (
     sa.select(PaymentTransaction.id)
     .join(Payment, Payment.id == PaymentTransaction.payment_id)
     .where(
         PaymentTransaction.status.in_(OPEN),
-        Payment.provider == sa.any_(sa.bindparam("providers", type_=sa.ARRAY(sa.Text()))),
+        sa.or_(
+            Payment.provider == sa.any_(sa.bindparam("providers", type_=sa.ARRAY(sa.Text()))),
+            PaymentTransaction.attempts < TOLD_AT_MOST,
+        ),
         PaymentTransaction.updated_at + sa.func.make_interval(0, 0, 0, 0, 0, 0, _wait) <= sa.func.now(),
     )
     .order_by(PaymentTransaction.updated_at)

@@ -128,7 +128,8 @@ class SandboxProvider:
         customer ends with what the customer came back with."""
         async with (await self._connected()).acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
-                "select *, settles_at <= now() as due from sandbox.operation"
+                "select *, settles_at <= now() as due, created_at < now() - interval '1 day' as stale"
+                " from sandbox.operation"
                 " where transaction_id = $1 for update",
                 request.transaction_id,
             )
@@ -139,7 +140,7 @@ class SandboxProvider:
             acted = outcome is Outcome.ACTION_REQUIRED and request.token in (PAID, REFUSED)
             if due or (acted and request.token == PAID):
                 outcome = Outcome.SUCCEEDED
-            elif acted:
+            elif acted or (outcome is Outcome.ACTION_REQUIRED and row["stale"]):
                 outcome, failure = Outcome.FAILED, "The customer gave up."
             await connection.execute(
                 "update sandbox.operation set outcome = $2, failure = $3 where transaction_id = $1",
