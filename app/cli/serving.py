@@ -45,7 +45,7 @@ HostOption = Annotated[
     typer.Option("--host", help="Serve on this address instead of OMS_HOST.", show_default=False),
 ]
 
-EXAMPLE_QUERY = "{ orders(first: 3) { nodes { number status total { amount currencyCode } } } }"
+EXAMPLE_QUERY = "{ orders(first: 3) { nodes { number status currentTotal { amount currencyCode } } } }"
 
 
 def register(app: typer.Typer) -> None:
