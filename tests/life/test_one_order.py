@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -70,11 +71,13 @@ class Process:
         """Call one mutation by name; its input type's name follows from it."""
         types = {
             "input": f"{name[0].upper()}{name[1:]}Input!",
+            "id": "ID!",
+            "events": "[CarrierEventInput!]!",
             "key": "String!",
         }
         given = {k: v for k, v in arguments.items() if k in types}
         header = ", ".join(f"${k}: {types[k]}" for k in given)
-        called = ", ".join({"input": "input: $input", "key": "idempotencyKey: $key"}[k] for k in given)
+        called = ", ".join(f"{'idempotencyKey' if k == 'key' else k}: ${k}" for k in given)
         query = (
             f"mutation({header}) {{ {name}({called}) {{ {selection} "
             "userErrors { __typename code message field } } }"
@@ -103,13 +106,14 @@ def running() -> Iterator[tuple[str, Path]]:
         Path(name).chmod(0o755)
         port = free_port()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OMS_")}
-        process = subprocess.Popen(
-            [OMS, "up", "--no-demo", "--data", directory, "--port", str(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=(Path(name) / "log").open("wb"),
-        )
+        with (Path(name) / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [OMS, "up", "--no-demo", "--data", directory, "--port", str(port)],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         base = f"http://127.0.0.1:{port}"
         try:
             for _ in range(600):
@@ -119,7 +123,7 @@ def running() -> Iterator[tuple[str, Path]]:
                         break
                 except httpx2.HTTPError:
                     pass
-                signal.sigtimedwait([], 0.1)
+                time.sleep(0.1)
             yield base, directory
         finally:
             process.send_signal(signal.SIGTERM)
@@ -310,7 +314,7 @@ async def test_one_order_lives_from_a_partners_mutation_to_a_customers_screen(om
             warehouse,
             "fulfillmentOrderAccept",
             "fulfillmentOrder { status }",
-            input={"fulfillmentOrderId": first},
+            id=first,
             key="accept-1",
         )
         shipment = (
@@ -326,7 +330,7 @@ async def test_one_order_lives_from_a_partners_mutation_to_a_customers_screen(om
             warehouse,
             "shipmentStartPicking",
             "shipment { status }",
-            input={"shipmentId": shipment},
+            id=shipment,
             key="pick-1",
         )
         await oms.do(
@@ -383,18 +387,16 @@ async def test_one_order_lives_from_a_partners_mutation_to_a_customers_screen(om
                 carrier,
                 "carrierEventsRecord",
                 "results { index userErrors { code message } }",
-                input={
-                    "events": [
-                        {
-                            "trackingNumber": tracking,
-                            "carrier": "DHL",
-                            "partnerEventId": event,
-                            "kind": kind,
-                            "occurredAt": at,
-                        }
-                        for tracking, event, kind, at in scans
-                    ]
-                },
+                events=[
+                    {
+                        "trackingNumber": tracking,
+                        "carrier": "DHL",
+                        "partnerEventId": event,
+                        "kind": kind,
+                        "occurredAt": at,
+                    }
+                    for tracking, event, kind, at in scans
+                ],
                 key=f"scans-{number}",
             )
         done = (await oms.ask(market, state, id=order_id))["order"]
@@ -428,7 +430,7 @@ async def test_one_order_lives_from_a_partners_mutation_to_a_customers_screen(om
             warehouse,
             "returnReceive",
             "return { status }",
-            input={"returnId": asked["id"], "lines": [{"lineId": line, "quantity": 1}]},
+            input={"returnId": asked["id"], "lines": [{"returnLineId": line, "quantity": 1}]},
             key="receive-1",
         )
         await oms.do(
@@ -437,7 +439,7 @@ async def test_one_order_lives_from_a_partners_mutation_to_a_customers_screen(om
             "return { status }",
             input={
                 "returnId": asked["id"],
-                "lines": [{"lineId": line, "accepted": 1, "rejected": 0, "disposition": "RESTOCK"}],
+                "lines": [{"returnLineId": line, "accepted": 1, "rejected": 0, "disposition": "RESTOCK"}],
             },
             key="inspect-1",
         )
