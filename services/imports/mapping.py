@@ -300,6 +300,8 @@ def _source(
         raise MapError(f"{where} needs the column that holds the key and a template of what is looked up.")
     if lookup is None and len(chosen) != 1:
         raise MapError(f"{where} needs one of column, template and constant.")
+    if "template" in options:
+        _placeholders(options["template"])
     formats = options.get("format", ())
     conversion = Conversion(
         type=type_,

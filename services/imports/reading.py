@@ -6,6 +6,7 @@ which each batch fetches its rows by key.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.imports import MapError, RecordError
-from services.imports.mapping import ColumnMap, FieldSource, JoinedFile
+from services.imports.mapping import ColumnMap, FieldSource, FileFormat, JoinedFile
 
 csv.field_size_limit(1_000_000)
 
@@ -42,30 +43,27 @@ class Source:
     def __init__(self, path: Path, columns: ColumnMap) -> None:
         self.path = path
         self._map = columns
-        self._folder = tempfile.TemporaryDirectory(prefix="oms-import-")
-        self._joins = sqlite3.connect(Path(self._folder.name) / "joined.sqlite3")
-        self._file = _open(path)
-        self._reader = csv.reader(
-            TextIOWrapper(self._file, encoding=columns.format.encoding, errors="surrogateescape", newline=""),
-            delimiter=columns.format.delimiter,
-        )
-        self.heading = next(self._reader, [])
-        self.size = path.stat().st_size
-        wanted = {name for source in columns.fields for name in source.columns()}
-        if columns.lines is not None:
-            wanted.add(columns.lines.parent)
-        _check_heading(path, self.heading, wanted)
-        self._places = {name: index for index, name in enumerate(self.heading)}
         self._line_names: list[str] = []
-        self._prepare()
+        with contextlib.ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="oms-import-"))
+            self._joins = sqlite3.connect(Path(folder) / "joined.sqlite3")
+            opened.callback(self._joins.close)
+            self._file = opened.enter_context(_open(path))
+            self._reader = csv.reader(_text(self._file, columns.format), delimiter=columns.format.delimiter)
+            self.heading = next(self._reader, [])
+            self.size = path.stat().st_size
+            wanted = {name for source in columns.fields for name in source.columns()}
+            if columns.lines is not None:
+                wanted.add(columns.lines.parent)
+            _check_heading(path, self.heading, wanted)
+            self._prepare()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._joins.close()
-        self._file.close()
-        self._folder.cleanup()
+        self._opened.close()
 
     @property
     def bytes_read(self) -> int:
@@ -126,10 +124,7 @@ class Source:
         path = self._beside(joined.file)
         names = sorted(wanted)
         with _open(path) as file:
-            text = TextIOWrapper(
-                file, encoding=self._map.format.encoding, errors="surrogateescape", newline=""
-            )
-            rows = csv.reader(text, delimiter=self._map.format.delimiter)
+            rows = csv.reader(_text(file, self._map.format), delimiter=self._map.format.delimiter)
             heading = next(rows, [])
             _check_heading(path, heading, {*wanted, joined.key})
             places = [heading.index(name) for name in names]
@@ -214,6 +209,11 @@ class Source:
 
 def _names(source: FieldSource) -> set[str]:
     return source.looked_up() or source.columns()
+
+
+def _text(file: BufferedReader, format_: FileFormat) -> TextIOWrapper:
+    """Bytes that are not of the encoding become surrogates, which the checks of each text refuse."""
+    return TextIOWrapper(file, encoding=format_.encoding, errors="surrogateescape", newline="")
 
 
 def _open(path: Path) -> BufferedReader:

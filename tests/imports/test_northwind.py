@@ -34,7 +34,7 @@ STEPS = (
 )
 
 
-class Cut(Exception):  # noqa: N818 - stands for a kill
+class Cut(Exception):
     """The process ends here."""
 
 
