@@ -53,9 +53,9 @@ def cursor_of(position: sa.ColumnElement[Any]) -> sa.ColumnElement[str | None]:
     return sa.func.translate(sa.func.encode(raw, "base64"), "+/", "-_", type_=sa.Text())
 
 
-def head() -> sa.Select[Any]:
+def head() -> sa.ScalarSelect[Any]:
     """The cursor of the newest event in the log, as this snapshot sees it."""
-    return sa.select(cursor_of(Relay.__table__.c.position))
+    return sa.select(cursor_of(Relay.__table__.c.position)).scalar_subquery()
 
 
 EXPIRED = "The log no longer reaches back to this cursor: read the current state, then follow from its head."

@@ -25,7 +25,7 @@ class EventQueries:
     events: list[OrderEvent] = query_many(
         OrderEvent,
         scope=Scope.EVENTS_READ,
-        arguments={"after": str, "first": int, "types": list[EventType]},
+        arguments={"after": str | None, "first": int | None, "types": list[EventType] | None},
         source=lambda given: sa.select(EventLog.__table__).where(
             EventLog.position > (sa.literal(0) if given.after is None else cursors.position_of(given.after))
         ),

@@ -109,7 +109,7 @@ async def test_sql_and_python_make_the_same_cursor(engine: AsyncEngine) -> None:
     log = EventLog.__table__
     async with engine.connect() as session:
         written = (await session.execute(sa.select(cursors.cursor_of(log.c.position)))).scalar_one()
-        head = (await session.execute(cursors.head())).scalar_one()
+        head = (await session.execute(sa.select(cursors.head()))).scalar_one()
         state = await feed.read_head(session)
     assert written == head == str(cursors.Cursor(state.epoch, 1))
     assert cursors.parse(written) == cursors.Cursor(state.epoch, 1)
