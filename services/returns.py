@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from db.channels import ChannelLocation
 from db.engine import Session
 from db.locations import Location
-from db.returns import Return
+from db.returns import Return, ReturnLine
 from db.shipments import Shipment, ShipmentLine
 from domain import text
 from domain.access import SYSTEM, Principal
@@ -168,6 +168,12 @@ async def close_if_settled(session: Session, change: ReturnChange) -> None:
         await move(session, change, status=ReturnState.CLOSED, closed_at=change.now)
 
 
+_UNINSPECTED = sa.exists().where(
+    ReturnLine.return_id == Return.id,
+    ReturnLine.quantity_received > ReturnLine.quantity_accepted + ReturnLine.quantity_rejected,
+)
+
+
 async def expire_returns(
     session: Session, command: ExpireReturns, /, *, actor: Principal, now: datetime
 ) -> tuple[UUID, ...]:
@@ -175,7 +181,7 @@ async def expire_returns(
     due = (
         await session.execute(
             sa.select(Return.id, Return.order_id)
-            .where(Return.status == ReturnState.OPEN, Return.expires_at <= now)
+            .where(Return.status == ReturnState.OPEN, Return.expires_at <= now, ~_UNINSPECTED)
             .order_by(Return.order_id, Return.id)
             .limit(command.limit)
         )

@@ -19,7 +19,7 @@ from db.stock import Allocation, Backorder, StockLevel
 from domain import allocation
 from domain.allocation import Demand
 from domain.events import EventType
-from domain.stock import Bucket, MovementKind
+from domain.stock import Bucket, MovementKind, StockOwner
 from services import claims, stock_changes
 from services.claims import Held, Taken
 from services.events import Event
@@ -45,22 +45,21 @@ async def resource(
 ) -> Resourced:
     """Take these units of order lines from a location and promise them from others.
 
-    What no other location that serves the channel can promise becomes a backorder,
-    whether its SKU may be backordered or not: the order stands. Units that are not
+    What no other location that serves the channel can promise becomes a backorder of
+    the best ranked of them, whether its SKU may be backordered or not: the order stands. Units that are not
     allocated there are left alone. `missing` names the report that says these units
     are not there at all: then they leave the ledger in the same statement.
     """
     given_up = await _given_up(session, change, units, except_location)
     lines = await _lines(session, given_up)
-    places = await _places(session, change, {line.product_id for line in lines.values()}, except_location)
+    ranks = await _other_locations(session, change, except_location)
+    # Units that are missing wait where they were: their location is the one that will restock them.
+    places = _Places(ranks=ranks, owe_elsewhere=missing is None and bool(ranks))
+    level_of = await _levels(session, {line.product_id for line in lines.values()}, places)
     levels = await stock_changes.lock_levels(
-        session,
-        {
-            *(held.stock_level_id for held, _ in given_up),
-            *(place.id for place in places),
-        },
+        session, {*(held.stock_level_id for held, _ in given_up), *level_of.values()}
     )
-    promised = _promise(given_up, lines, places, levels)
+    promised = _promise(given_up, lines, places, level_of, levels)
     await _write_rows(session, change, given_up, promised, levels)
     await stock_changes.apply(
         session,
@@ -123,22 +122,47 @@ async def _lines(session: Session, given_up: Sequence[Taken]) -> dict[UUID, Any]
     return {row.id: row for row in await session.execute(statement)}
 
 
-async def _places(
-    session: Session, change: OrderChange, product_ids: set[UUID], except_location: UUID
-) -> Sequence[Any]:
-    """Levels of these products that serve the channel, still unlocked, with their locations' ranks."""
-    statement = (
-        sa.select(StockLevel.id, StockLevel.product_id, StockLevel.location_id, ChannelLocation.rank)
-        .join(ChannelLocation, ChannelLocation.location_id == StockLevel.location_id)
-        .join(Location, sa.and_(Location.id == StockLevel.location_id, Location.active))
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where else units may come from, by rank; `owe_elsewhere`: the best of them owes what is missing."""
+
+    ranks: Mapping[UUID, int]
+    owe_elsewhere: bool
+
+    @property
+    def best(self) -> UUID:
+        return min(self.ranks, key=lambda location: (self.ranks[location], location))
+
+
+async def _other_locations(session: Session, change: OrderChange, except_location: UUID) -> dict[UUID, int]:
+    """The other locations that serve the channel, with their ranks."""
+    rows = await session.execute(
+        sa.select(ChannelLocation.location_id, ChannelLocation.rank)
+        .join(Location, sa.and_(Location.id == ChannelLocation.location_id, Location.active))
         .where(
             ChannelLocation.channel_id == change.order.channel_id,
-            StockLevel.product_id.in_(product_ids),
-            StockLevel.location_id != except_location,
+            ChannelLocation.location_id != except_location,
         )
     )
-    rows: Sequence[Any] = (await session.execute(statement)).all()
-    return rows
+    return dict(rows.tuples().all())
+
+
+Key = tuple[UUID, UUID]
+"""A product and a location."""
+
+
+async def _levels(session: Session, product_ids: set[UUID], places: _Places) -> dict[Key, UUID]:
+    """Our own levels of these products at the other locations, still unlocked; the best has one of each."""
+    if places.owe_elsewhere:
+        await stock_changes.ensure_levels(session, {(product_id, places.best) for product_id in product_ids})
+    rows = await session.execute(
+        sa.select(StockLevel.product_id, StockLevel.location_id, StockLevel.id).where(
+            StockLevel.product_id.in_(product_ids),
+            StockLevel.location_id.in_(places.ranks),
+            StockLevel.owner == StockOwner.OWN,
+        )
+    )
+    return {(product_id, location_id): level_id for product_id, location_id, level_id in rows}
 
 
 Claimed = tuple[UUID, UUID, int]
@@ -154,7 +178,8 @@ class _Promised:
 def _promise(
     given_up: Sequence[Taken],
     lines: Mapping[UUID, Any],
-    places: Sequence[Any],
+    places: _Places,
+    level_of: Mapping[Key, UUID],
     levels: Mapping[UUID, LockedLevel],
 ) -> _Promised:
     wanted: dict[UUID, int] = {}
@@ -162,30 +187,28 @@ def _promise(
     for held, quantity in given_up:
         wanted[held.order_line_id] = wanted.get(held.order_line_id, 0) + quantity
         before[held.order_line_id] = held.stock_level_id
-    line_ids = [line_id for line_id in lines if line_id in wanted]
-    skus = {lines[line_id].product_id: lines[line_id].sku for line_id in line_ids}
-    level_of = {(skus[place.product_id], place.location_id): place.id for place in places}
-    placement = allocation.allocate(
-        [
-            Demand(index, lines[line_id].sku, wanted[line_id])
-            for index, line_id in enumerate(line_ids)
-            if places
-        ],
-        {key: levels[level_id].available for key, level_id in level_of.items()},
-        {place.location_id: place.rank for place in places},
-        backorderable=set(skus.values()),
-    )
     promised = _Promised([], [])
-    for promise in placement.allocations:
-        level_id = level_of[promise.sku, promise.location]
-        promised.allocations.append((line_ids[promise.line], level_id, promise.quantity))
-    kept = dict.fromkeys(line_ids, 0)
-    for line_id, _, quantity in promised.allocations:
-        kept[line_id] += quantity
+    line_ids = [line_id for line_id in lines if line_id in wanted]
+    if places.ranks:
+        products = {lines[line_id].sku: lines[line_id].product_id for line_id in line_ids}
+        skus = {product_id: sku for sku, product_id in products.items()}
+        placement = allocation.allocate(
+            [Demand(index, lines[line_id].sku, wanted[line_id]) for index, line_id in enumerate(line_ids)],
+            {(skus[key[0]], key[1]): levels[level_id].available for key, level_id in level_of.items()},
+            places.ranks,
+            backorderable=products,
+        )
+        for promise in placement.allocations:
+            line_id = line_ids[promise.line]
+            level_id = level_of[products[promise.sku], promise.location]
+            promised.allocations.append((line_id, level_id, promise.quantity))
+            wanted[line_id] -= promise.quantity
     for line_id in line_ids:
-        # Waits where it was: the location may never have had a level of the SKU elsewhere.
-        if wanted[line_id] > kept[line_id]:
-            promised.backorders.append((line_id, before[line_id], wanted[line_id] - kept[line_id]))
+        if wanted[line_id]:
+            owing = (
+                level_of[lines[line_id].product_id, places.best] if places.owe_elsewhere else before[line_id]
+            )
+            promised.backorders.append((line_id, owing, wanted[line_id]))
     return promised
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.workers import queue
 from app.workers.payments import PaymentJobs
 from domain.access import SYSTEM
+from domain.return_commands import ExpireReturns
 from services.completion import complete_quiet_orders
 from services.consumers import Job, JobKind, reap_keys
 from services.expiry import (
@@ -24,6 +25,7 @@ from services.expiry import (
     expire_order,
 )
 from services.reservations import expire_reservations
+from services.returns import expire_returns
 from services.transactions import due_to_ask
 from services.unit_of_work import UnitOfWork
 
@@ -71,6 +73,10 @@ def schedules(engine: AsyncEngine, unit_of_work: UnitOfWork, payment_jobs: Payme
     async def completion() -> bool:
         return await unit_of_work.run(complete_quiet_orders, BATCH, actor=SYSTEM) == BATCH
 
+    async def returns() -> bool:
+        ended = await unit_of_work.run(expire_returns, ExpireReturns(limit=BATCH), actor=SYSTEM)
+        return len(ended) == BATCH
+
     async def open_transactions() -> bool:
         async with engine.begin() as session:
             found = await due_to_ask(session, payment_jobs.askable, BATCH)
@@ -93,6 +99,7 @@ def schedules(engine: AsyncEngine, unit_of_work: UnitOfWork, payment_jobs: Payme
         Schedule("providers are asked", 1.0, open_transactions),
         Schedule("unpaid orders expire", 2.0, orders),
         Schedule("authorisations expire", 2.0, authorizations),
+        Schedule("returns expire", 60.0, returns),
         Schedule("quiet orders complete", 60.0, completion),
         Schedule("idempotency keys are forgotten", 300.0, idempotency_keys),
         Schedule("the queue's log is forgotten", 3600.0, queue_log),
