@@ -207,8 +207,10 @@ async def _give_back(
     rest = dict(units)
     for (line_id, location_id), quantity in gone.items():
         there = [row for row in held if row.location_id == location_id]
-        taken += claims.take(there, {line_id: quantity})
-        rest[line_id] -= quantity
+        found = {line_id: quantity}
+        taken += claims.take(there, found)
+        # A shortage may have taken units away from there: those wait for stock now.
+        rest[line_id] -= quantity - found[line_id]
     owed = claims.take(await claims.backorders_of(session, change.id), rest)
     used = {row.id: quantity for row, quantity in taken}
     left = [

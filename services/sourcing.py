@@ -144,7 +144,7 @@ async def _other_locations(session: Session, change: OrderChange, except_locatio
             ChannelLocation.location_id != except_location,
         )
     )
-    return dict(rows.tuples().all())
+    return dict(iter(rows))
 
 
 Key = tuple[UUID, UUID]
