@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from db.base import JSONObject
 from db.engine import Session
-from db.payments import Payment, PaymentTransaction, Refund
+from db.payments import PaymentTransaction, Refund
 from domain.access import Principal
 from domain.discrepancies import DiscrepancyKind
 from domain.errors import NotFound, Refused
@@ -401,35 +401,3 @@ async def add_reported(
     )
     await succeeded(session, change, books, book, transaction_id, report)
     return transaction_id
-
-
-async def due_to_ask(session: Session, providers: list[str], limit: int) -> list[UUID]:
-    """Open transactions whose provider should be asked by now, the longest waiting first.
-
-    The longer nothing has come of one, the rarer it is asked: after 1, 2, 4 … s, at
-    last every hour. Only `providers` know; people report the others, which are told a
-    few times in case the first was cut short.
-    """
-    rows = await session.execute(_DUE, {"providers": providers, "limit": limit})
-    return list(rows.scalars())
-
-
-LONGEST_PAUSE_SECONDS = 3_600
-TOLD_AT_MOST = 3
-_wait = sa.func.least(
-    sa.func.power(2, sa.func.least(PaymentTransaction.attempts, 12)), LONGEST_PAUSE_SECONDS
-)
-_DUE = (
-    sa.select(PaymentTransaction.id)
-    .join(Payment, Payment.id == PaymentTransaction.payment_id)
-    .where(
-        PaymentTransaction.status.in_(OPEN),
-        sa.or_(
-            Payment.provider == sa.any_(sa.bindparam("providers", type_=sa.ARRAY(sa.Text()))),
-            PaymentTransaction.attempts < TOLD_AT_MOST,
-        ),
-        PaymentTransaction.updated_at + sa.func.make_interval(0, 0, 0, 0, 0, 0, _wait) <= sa.func.now(),
-    )
-    .order_by(PaymentTransaction.updated_at)
-    .limit(sa.bindparam("limit", type_=sa.Integer()))
-)

@@ -111,7 +111,7 @@ class PaymentJobs:
                 return await _operation(provider, row.kind)(request)
         except (TimeoutError, OSError) as error:
             log.warning(
-                "provider did not answer", provider=row.provider, transaction=str(row.id), why=str(error)
+                "provider_did_not_answer", provider=row.provider, transaction=str(row.id), why=str(error)
             )
         except Exception:
             # A fault of the adapter says nothing about what the provider has done.

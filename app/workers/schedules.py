@@ -24,9 +24,9 @@ from services.expiry import (
     expire_authorization,
     expire_order,
 )
+from services.open_transactions import due_to_ask
 from services.reservations import expire_reservations
 from services.returns import expire_returns
-from services.transactions import due_to_ask
 from services.unit_of_work import UnitOfWork
 
 BATCH = 100

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from db.discrepancies import Discrepancy
 from db.orders import OrderHold
-from db.payments import PaymentTransaction
+from db.payments import Payment, PaymentTransaction, Refund
 from domain.access import SYSTEM
 from domain.errors import AmountExceeded, InvalidInput, InvalidTransition, Refused
 from domain.money import Money
@@ -58,8 +60,6 @@ async def answer(shop: Shop, order_id: UUID, outcome: Outcome, **result: Any) ->
 
 
 async def discrepancies(shop: Shop, order_id: UUID) -> list[str]:
-    from db.discrepancies import Discrepancy  # noqa: PLC0415
-
     return [row.kind.value for row in await shop.rows(Discrepancy, order_id)]
 
 
@@ -373,3 +373,57 @@ async def test_only_a_payment_that_waits_for_the_customer_is_resumed(shop: Shop)
             resume_payment, ResumePayment(payment_id=payment_id, answer="approve"), actor=SYSTEM
         )
     assert isinstance(refused.value.errors[0], InvalidInput)
+
+
+async def test_one_result_recorded_by_ten_at_once_has_one_effect(shop: Shop) -> None:
+    order_id = await shop.order(PaymentMethod.PIX)
+    (transaction,) = await shop.rows(PaymentTransaction, order_id)
+    command = RecordResult(transaction_id=transaction.id, outcome=Outcome.SUCCEEDED)
+    await asyncio.gather(*(shop.work.run(record_result, command, actor=SYSTEM) for _ in range(10)))
+    assert (await shop.the_order(order_id)).received_total == 10_000
+    assert (await shop.events(order_id, "PAYMENT%")) == ["PAYMENT_REQUESTED", "PAYMENT_CAPTURED"]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_an_authorisation_that_races_the_cancellation_is_released_either_way(
+    shop: Shop, attempt: int
+) -> None:
+    order_id = await shop.order()
+    (transaction,) = await shop.rows(PaymentTransaction, order_id)
+    await asyncio.gather(
+        shop.work.run(
+            record_result,
+            RecordResult(transaction_id=transaction.id, outcome=Outcome.SUCCEEDED),
+            actor=SYSTEM,
+        ),
+        shop.work.run(cancel_order, CancelOrder(order_id=order_id), actor=SYSTEM),
+    )
+    assert (await shop.the_order(order_id)).status is OrderStatus.CANCELLED
+    assert await shop.transactions(order_id) == [
+        ("AUTHORIZATION", "SUCCEEDED", 10_000),
+        ("VOID", "PENDING", 10_000),
+    ]
+
+
+async def test_refunds_asked_for_at_once_stay_within_what_was_received(shop: Shop) -> None:
+    order_id = await authorized(shop, method=PaymentMethod.PIX)
+    command = CreateRefund(order_id=order_id, amount=EUR(3_000))
+    answers = await asyncio.gather(
+        *(shop.work.run(create_refund, command, actor=SYSTEM) for _ in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Refused) for answer in answers) == 5
+    assert await shop.refunds(order_id) == [("PENDING", 3_000)] * 3
+
+
+async def test_a_refund_over_two_payments_takes_the_latest_first(shop: Shop) -> None:
+    order_id = await authorized(shop, method=PaymentMethod.PIX, amount=4_000)
+    rest = RequestPayment(order_id=order_id, intent=PaymentIntent(method=PaymentMethod.PIX))
+    await shop.work.run(request_payment, rest, actor=SYSTEM)
+    await answer(shop, order_id, Outcome.SUCCEEDED)
+    assert (await shop.the_order(order_id)).payment_status is PaymentStatus.PAID
+    refund = CreateRefund(order_id=order_id, amount=EUR(7_000))
+    made = await shop.work.run(create_refund, refund, actor=SYSTEM)
+    assert len(made) == 2
+    first, second = await shop.rows(Payment, order_id)
+    by_payment = {row.payment_id: row.amount for row in await shop.rows(Refund, order_id)}
+    assert by_payment == {second.id: 6_000, first.id: 1_000}

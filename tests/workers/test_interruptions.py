@@ -175,7 +175,7 @@ async def test_worker_processes_that_are_killed_at_any_line_lose_and_double_noth
         for running in workers:
             running.terminate()
         codes = [await running.wait() for running in workers]
-    assert codes == [0, 0]
+    assert set(codes) <= {0, -signal.SIGTERM}, codes  # the last one may not have begun to listen yet
     async with shop.engine.connect() as session:
         ours = await session.execute(
             sa.text("select id, kind, amount from payment_transaction where status = 'SUCCEEDED' order by id")
