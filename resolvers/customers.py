@@ -21,6 +21,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -123,20 +124,20 @@ class CustomerQueries:
 @value_type(description="The customer, or why not.")
 class CustomerUpsertPayload:
     customer: Customer | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class CustomerUpsertResult:
     index: int
     customer: Customer | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class CustomersUpsertPayload:
     results: list[CustomerUpsertResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(
@@ -173,20 +174,20 @@ async def customers_upsert(
 @value_type(description="The company, or why not.")
 class CompanyUpsertPayload:
     company: Company | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class CompanyUpsertResult:
     index: int
     company: Company | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class CompaniesUpsertPayload:
     results: list[CompanyUpsertResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

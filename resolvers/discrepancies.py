@@ -20,6 +20,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -72,7 +73,7 @@ class DiscrepancyQueries:
 @value_type(description="The discrepancy, or why not.")
 class DiscrepancyPayload:
     discrepancy: Discrepancy | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

@@ -33,6 +33,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -109,7 +110,7 @@ class FulfillmentQueries:
 @value_type(description="The fulfillment order, or why not.")
 class FulfillmentOrderPayload:
     fulfillment_order: FulfillmentOrder | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 def _id(given: str) -> UUID:

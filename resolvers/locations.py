@@ -21,6 +21,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -79,20 +80,20 @@ class LocationQueries:
 @value_type(description="The location, or why not.")
 class LocationUpsertPayload:
     location: Location | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class LocationUpsertResult:
     index: int
     location: Location | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class LocationsUpsertPayload:
     results: list[LocationUpsertResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

@@ -6,12 +6,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 import strawberry
-from schema.external_ids import ExternalIdFilter
 
 from db.search import matches, matches_external_id
 from domain.access import Scope
 from domain.orders import FulfillmentStatus, OrderStatus, Origin, PaymentStatus, ReturnStatus
 from resolvers.context import write
+from schema.external_ids import ExternalIdFilter
 from schema.order_inputs import (
     OrderCancelInput,
     OrderHoldInput,
@@ -30,6 +30,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -122,31 +123,31 @@ class OrderQueries:
 @value_type(description="The order, or why not.")
 class OrderPlacePayload:
     order: Order | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The order, or why not.")
 class OrderCancelPayload:
     order: Order | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The order, or why not.")
 class OrderHoldPayload:
     order: Order | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The order, or why not.")
 class OrderReleasePayload:
     order: Order | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The order, or why not.")
 class OrderUpdatePayload:
     order: Order | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

@@ -14,7 +14,7 @@ from schema.payment_inputs import (
     RefundCreateInput,
 )
 from schema.payments import Payment, Refund
-from schema.plan import Info, UserError, by_id, mutation, query_one, ref, refs, value_type
+from schema.plan import Info, UserError, by_id, mutation, no_errors, query_one, ref, refs, value_type
 from services.payment_reports import record_payment, report_payment
 from services.payments import capture_payment, request_payment, resume_payment, void_payment
 from services.refunds import create_refund
@@ -38,43 +38,43 @@ class PaymentQueries:
 @value_type(description="The payment, or why not.")
 class PaymentRequestPayload:
     payment: Payment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The payment, or why not.")
 class PaymentRecordPayload:
     payment: Payment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The payment, or why not.")
 class PaymentCapturePayload:
     payment: Payment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The payment, or why not.")
 class PaymentVoidPayload:
     payment: Payment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The payment, or why not.")
 class PaymentResumePayload:
     payment: Payment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The payment, or why not.")
 class PaymentReportPayload:
     payment: Payment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The refunds, one for each payment that gives; or why not.")
 class RefundCreatePayload:
     refunds: list[Refund] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

@@ -20,6 +20,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -80,20 +81,20 @@ class PriceListQueries:
 @value_type(description="The price list, or why not.")
 class PriceListUpsertPayload:
     price_list: PriceList | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class PriceListUpsertResult:
     index: int
     price_list: PriceList | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class PriceListsUpsertPayload:
     results: list[PriceListUpsertResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(
@@ -129,20 +130,20 @@ async def price_lists_upsert(
 @value_type(description="The price (null when it was taken off its list), or why not.")
 class PriceUpsertPayload:
     price: Price | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class PriceUpsertResult:
     index: int
     price: Price | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class PricesUpsertPayload:
     results: list[PriceUpsertResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

@@ -20,6 +20,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -84,20 +85,20 @@ class ProductQueries:
 @value_type(description="The product, or why not.")
 class ProductUpsertPayload:
     product: Product | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class ProductUpsertResult:
     index: int
     product: Product | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class ProductsUpsertPayload:
     results: list[ProductUpsertResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

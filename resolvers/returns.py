@@ -24,6 +24,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -111,7 +112,7 @@ class ReturnQueries:
 @value_type(description="The return, or why not.")
 class ReturnPayload:
     return_: Return | None = _named_return(field(None, "The return."))
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 def _id(given: str) -> UUID:

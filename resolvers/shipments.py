@@ -35,6 +35,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_one,
     ref,
@@ -127,7 +128,7 @@ class ShipmentQueries:
 @value_type(description="The shipment, or why not.")
 class ShipmentPayload:
     shipment: Shipment | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(
@@ -139,7 +140,7 @@ class ShipmentPayload:
 class ShipmentDeparturePayload:
     shipment: Shipment | None
     discrepancies: list[Discrepancy] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 def _id(given: str) -> UUID:
@@ -239,13 +240,13 @@ async def shipment_cancel(
 class CarrierEventResult:
     index: int
     carrier_event: CarrierEvent | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result a report, in their order; userErrors are those of the batch as a whole.")
 class CarrierEventsPayload:
     results: list[CarrierEventResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

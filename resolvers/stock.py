@@ -20,6 +20,7 @@ from schema.plan import (
     by_id,
     filter_input,
     mutation,
+    no_errors,
     query_connection,
     query_many,
     query_one,
@@ -135,13 +136,13 @@ class StockReserveInput:
 @value_type(description="The reservation, or why not.")
 class StockReservePayload:
     reservation: Reservation | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The reservation, or why not.")
 class StockReleasePayload:
     reservation: Reservation | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from domain.access import Scope
 from resolvers.batches import write_each
 from resolvers.context import write
-from schema.plan import Info, UserError, mutation, ref, value_type
+from schema.plan import Info, UserError, mutation, no_errors, ref, value_type
 from schema.stock import StockLevel
 from schema.stock_intake import StockAdjustInput, StockReceiveInput
 from services.stock_intake import adjust_stock, adjust_stocks, receive_stock, receive_stocks
@@ -14,26 +14,26 @@ from services.stock_intake import adjust_stock, adjust_stocks, receive_stock, re
 @value_type(description="The stock level as it is now, or why nothing was received.")
 class StockReceivePayload:
     stock_level: StockLevel | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The stock level as it is now, or why nothing was adjusted.")
 class StockAdjustPayload:
     stock_level: StockLevel | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="The answer for one item of a batch.")
 class StockResult:
     index: int
     stock_level: StockLevel | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @value_type(description="One result an item, in their order; userErrors are those of the batch as a whole.")
 class StockBatchPayload:
     results: list[StockResult] | None
-    user_errors: list[UserError]
+    user_errors: list[UserError] = no_errors()
 
 
 @mutation(

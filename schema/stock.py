@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # named by fields; resolved when the schema is built
 
 
 def _available(level: object) -> sa.ColumnElement[int]:
-    return sa.func.greatest(  # type: ignore[no-any-return] # SQL functions are untyped
+    return sa.func.greatest(
         0,
         level.sellable - level.allocated - level.reserved - level.backordered - level.safety_stock,  # type: ignore[attr-defined]
     )

@@ -24,7 +24,7 @@ from schema.plan.declare import (
     refs,
     value_type,
 )
-from schema.plan.errors import UserError, error_type
+from schema.plan.errors import UserError, error_type, no_errors
 from schema.plan.inputs import SortDirection, filter_input, global_id, sort_enum, where
 from schema.plan.planner import Planner
 from schema.plan.roots import (
@@ -70,6 +70,7 @@ __all__ = [
     "many",
     "money",
     "mutation",
+    "no_errors",
     "one",
     "one_of",
     "planned",

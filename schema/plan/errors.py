@@ -23,6 +23,11 @@ class UserError:
     )
 
 
+def no_errors() -> Any:
+    """The default of a payload's `user_errors`."""
+    return strawberry.field(default_factory=list, description="Why nothing was done; empty when it was done.")
+
+
 def error_type(domain_class: type[DomainError], *, name: str | None = None) -> type[UserError]:
     """The GraphQL type of one domain error, with its fields and its docstring, implementing `UserError`."""
     hints = get_type_hints(domain_class)
