@@ -135,8 +135,8 @@ _COLUMNS = {
     "subjects": "subject_kind",
     "aggregates": "aggregate_kind",
 }
-MATCHED = ("position", *dict.fromkeys(_COLUMNS.values()))
-"""The columns that decide who is told of an event."""
+MATCHED = ("position", "created_at", *_COLUMNS.values())
+"""The columns that decide who is told of an event, and when it was recorded."""
 
 INDEXED = frozenset({"order_id", "product_id", "customer_id"})
 """Columns by which the log can be read without reading what lies between."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from app.live import metrics
 from app.live.rendering import Key, Rendering
 from services.feed import Selection
 
@@ -76,6 +77,7 @@ class Audiences:
         audience = self._by_name.setdefault(subscriber.audience.name, subscriber.audience)
         subscriber.audience = audience
         self.subscribers.add(subscriber)
+        metrics.SUBSCRIPTIONS.inc()
         audience.members.add(subscriber)
         if len(audience.members) > 1:
             return
@@ -88,6 +90,7 @@ class Audiences:
     def leave(self, subscriber: Subscriber) -> None:
         audience = subscriber.audience
         self.subscribers.discard(subscriber)
+        metrics.SUBSCRIPTIONS.dec()
         audience.members.discard(subscriber)
         if audience.members or self._by_name.pop(audience.name, None) is None:
             return

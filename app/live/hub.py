@@ -8,6 +8,7 @@ every rendering that somebody shares is made once, and then handed out in order.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -18,6 +19,7 @@ import asyncpg
 import structlog
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
+from app.live import metrics
 from app.live.audiences import Audience, Audiences
 from app.live.rendering import LOST, Key, Payload, Plan, Rendering
 from app.live.subscribers import Subscriber
@@ -87,7 +89,6 @@ class Hub:
         self.tail = 0
         self.delivered = 0
         self.horizon = 0
-        self.deliveries = 0
         self.overflows = 0
 
     @property
@@ -223,6 +224,8 @@ class Hub:
         self.tail = rows[-1]["position"]
         await self._hand_out([(audience, keys, members) for audience, keys, members in told if members])
         self.delivered = self.tail
+        metrics.TAIL.set(self.tail)
+        metrics.TAIL_LAG.set(max(0.0, time.time() - rows[-1]["created_at"].timestamp()))
         return len(rows) == BATCH
 
     async def _hand_out(self, told: list[tuple[Audience, dict[Key, int], list[Subscriber]]]) -> None:
@@ -247,7 +250,7 @@ class Hub:
                     handed += 1
                     if handed % BREATH == 0:
                         await asyncio.sleep(0)
-                self.deliveries += len(some) * len(members)
+                metrics.DELIVERIES.inc(len(some) * len(members))
 
     async def _render(self, rendering: Rendering, keys: Iterable[Key]) -> Mapping[Key, Payload] | None:
         """The payloads, or None when those who wait for them must read the log themselves."""

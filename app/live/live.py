@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth import Authenticator
 from app.graphql.requests import GraphQLRequest, PersistedDocuments
+from app.live import metrics
 from app.live.hub import Hub
 from app.live.operations import Executes, Operations, PlansSubscriptions
 from app.live.relay import Relay
@@ -88,11 +90,8 @@ class Live:
     async def websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one WebSocket at `/graphql`."""
         socket = Socket(self._operations, self._authenticator, self._documents, scope, receive, send)
-        self._connections.add(socket)
-        try:
+        with self._connected(socket, "websocket"):
             await socket.run(refuse=self._draining)
-        finally:
-            self._connections.discard(socket)
 
     async def stream(
         self,
@@ -105,11 +104,17 @@ class Live:
         """One operation answered as `text/event-stream`, for `GraphQLEndpoint(streams=…)`."""
         expires = self._authenticator.principal_and_expiry(header(scope, b"authorization"))[1]
         stream = Stream(self._operations, self.hub, scope, receive, send)
-        self._connections.add(stream)
-        try:
+        with self._connected(stream, "sse"):
             await stream.run(request, principal, expires)
+
+    @contextlib.contextmanager
+    def _connected(self, connection: Socket | Stream, transport: str) -> Iterator[None]:
+        self._connections.add(connection)
+        try:
+            with metrics.CONNECTIONS.labels(transport).track_inprogress():
+                yield
         finally:
-            self._connections.discard(stream)
+            self._connections.discard(connection)
 
     def _moved(self) -> None:
         self.hub.wake()

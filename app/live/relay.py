@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.live import metrics
 from db.engine import create_write_engine
 from services import relay
 from services.relay import Idle
@@ -71,6 +72,7 @@ class Relay:
             failures = 0
             if isinstance(outcome, int):
                 empty = 0
+                metrics.RELAYED.inc(outcome)
                 self._moved()
                 if outcome >= relay.BATCH:
                     continue

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.graphql.answers import Result
 from app.graphql.requests import GraphQLRequest
-from app.live import frames
+from app.live import frames, metrics
 from app.live.hub import Hub
 from app.live.operations import Operations, error_list
 from app.live.subscribers import Gone, Item, Subscriber
@@ -131,6 +131,7 @@ class Stream:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
         except TimeoutError:
+            metrics.EVICTIONS.inc()
             log.warning("slow_reader_cut_off", seconds=SEND_SECONDS)
             frames.abort(self._scope)
             raise Gone from None

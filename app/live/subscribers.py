@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import asyncpg
 import structlog
 
+from app.live import metrics
 from app.live.rendering import LOST, Key, Payload
 from db.cursors import CURSOR_EXPIRED, EXPIRED
 
@@ -127,6 +128,7 @@ class Subscriber:
             self._queue.extend(items)
         else:
             self._hub.overflows += 1
+            metrics.OVERFLOWS.inc()
             self.fall_back()
 
     def fall_back(self) -> None:

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from app.auth import Authenticator, Unauthenticated
 from app.graphql.answers import Result
 from app.graphql.requests import BadRequest, GraphQLRequest, PersistedDocuments, from_message
-from app.live import frames
+from app.live import frames, metrics
 from app.live.operations import Operations, error_list, errors_of
 from app.live.subscribers import Gone, Item, Subscriber
 from domain.access import Principal
@@ -145,6 +145,7 @@ class Socket:
             async with asyncio.timeout(SEND_SECONDS):
                 await sending
         except TimeoutError:
+            metrics.EVICTIONS.inc()
             log.warning("slow_reader_cut_off", seconds=SEND_SECONDS)
             frames.abort(self._scope)
             raise Gone from None

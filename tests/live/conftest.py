@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator
@@ -34,29 +35,8 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
-@pytest.fixture
-def planner() -> Planner:
-    return Planner()
-
-
-@pytest.fixture
-def authenticator() -> Authenticator:
-    return Authenticator(SECRET)
-
-
-@pytest.fixture
-async def live(
-    database_url: str, engine: AsyncEngine, planner: Planner, authenticator: Authenticator
-) -> AsyncIterator[Live]:
-    """The live path of one process, running."""
-    made = Live(database_url, None, planner=planner, authenticator=authenticator, execute=execute)
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
-async def served(live: Live, authenticator: Authenticator) -> AsyncIterator[str]:
+@contextlib.asynccontextmanager
+async def serving(live: Live, authenticator: Authenticator) -> AsyncIterator[str]:
     """`host:port` of a server whose `/graphql` is the live path."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +66,36 @@ async def served(live: Live, authenticator: Authenticator) -> AsyncIterator[str]
     )
     running = asyncio.create_task(server.serve(sockets=[listening]))
     await until(lambda: server.started)
-    yield "{}:{}".format(*listening.getsockname())
-    server.should_exit = True
-    await running
+    try:
+        yield "{}:{}".format(*listening.getsockname())
+    finally:
+        server.should_exit = True
+        await running
+
+
+@pytest.fixture
+def planner() -> Planner:
+    return Planner()
+
+
+@pytest.fixture
+def authenticator() -> Authenticator:
+    return Authenticator(SECRET)
+
+
+@pytest.fixture
+async def live(
+    database_url: str, engine: AsyncEngine, planner: Planner, authenticator: Authenticator
+) -> AsyncIterator[Live]:
+    """The live path of one process, running."""
+    made = Live(database_url, None, planner=planner, authenticator=authenticator, execute=execute)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def served(live: Live, authenticator: Authenticator) -> AsyncIterator[str]:
+    """`host:port` of a server over the `live` of this test."""
+    async with serving(live, authenticator) as address:
+        yield address
