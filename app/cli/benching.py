@@ -1,0 +1,86 @@
+"""`oms bench`: figures, against other ways to do the same work."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.terminal import ending_on_sigterm, fail, notes, out
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object on the last line instead of a table.")
+]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, max=50, help="Interleaved rounds; medians are shown.")
+]
+SecondsOption = Annotated[
+    float, typer.Option("--seconds", min=0.2, max=60, help="How long a round lasts for each.")
+]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--directory",
+        metavar="DIR",
+        help="Where the benchmark's own PostgreSQL is kept between runs; .oms/bench by default.",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    bench = typer.Typer(
+        help="Measure this machine: our server and its peers take turns.", no_args_is_help=True
+    )
+    bench.command()(read)
+    app.add_typer(bench, name="bench")
+
+
+def read(
+    *,
+    as_json: JsonOption = False,
+    rounds: RoundsOption = 5,
+    seconds: SecondsOption = 2.0,
+    orders: Annotated[
+        int, typer.Option("--orders", min=1_000, max=2_000_000, help="How many there are.")
+    ] = 200_000,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Also compare 10,000 with 1,000,000 orders; takes minutes.")
+    ] = False,
+    directory: DirectoryOption = None,
+) -> None:
+    """Reads: one order with lines and products; a page of 50 with lines, products and customer.
+
+    Against naive Strawberry with DataLoaders, bare ASGI with asyncpg, and Mercurius where Node is present;
+    one worker each, 16 connections. Exit code 1 when a target is missed.
+
+    [bold]Example[/bold]
+
+      oms bench read --json | tail -1
+    """
+    from app.settings import ROOT
+
+    try:
+        from bench.read import run
+    except ModuleNotFoundError as missing:
+        fail(f"benchmarks need a checkout of the repository with its development tools ({missing.name}).")
+    with ending_on_sigterm():
+        report = asyncio.run(
+            run(
+                directory or ROOT / ".oms" / "bench",
+                orders=orders,
+                rounds=rounds,
+                seconds=seconds,
+                growth=growth,
+                progress=lambda what: notes.print(what, markup=False),
+            )
+        )
+    if as_json:
+        out.print(report.json(), markup=False)
+    else:
+        for line in report.lines():
+            out.print(line, markup=False)
+    if not all(target.ok for target in report.targets):
+        raise typer.Exit(1)
