@@ -110,21 +110,10 @@ async def expire_pickup(
     await shipments.move(session, shipment, ShipmentStatus.PICKUP_EXPIRED)
     await shipments.count_picked(session, shipment, back=True)
     change = await load_fulfillment_order(session, shipment.order, shipment.row.fulfillment_order_id)
-    units = _units_of(shipment)
+    units = shipments.units_of(shipment)
     await withdrawals.withdraw(session, change, {line_id: units.get(line_id, 0) for line_id in change.lines})
     await save(session, shipment.order)
     return shipment.id
-
-
-def _units_of(shipment: ShipmentChange) -> dict[UUID, int]:
-    """Units by fulfillment order line."""
-    units: dict[UUID, int] = {}
-    for line in shipment.lines:
-        if line.fulfillment_order_line_id is not None:
-            units[line.fulfillment_order_line_id] = (
-                units.get(line.fulfillment_order_line_id, 0) + line.quantity
-            )
-    return units
 
 
 async def _leave_as(
@@ -144,7 +133,7 @@ async def _leave_as(
     elif shipment.status is ShipmentStatus.CANCELLED:
         # It was undone here and left all the same: its units count as an unannounced departure.
         answer = await _leave_unannounced(
-            session, change, _units_of(shipment), status, labels, occurred_at, cancelled=shipment
+            session, change, shipments.units_of(shipment), status, labels, occurred_at, cancelled=shipment
         )
     else:
         answer = shipment.id, await _unexpected(session, shipment, status)
@@ -237,7 +226,7 @@ async def _leave(
         found = await _left_while_held(session, change, shipment)
     else:
         await shipments.begin_work(session, change)
-    units = _units_of(shipment)
+    units = shipments.units_of(shipment)
     asked = departures.within(change, await departures.order_units(session, change.order), units)
     beyond = {line_id: quantity - asked[line_id] for line_id, quantity in units.items()}
     if any(beyond.values()):
@@ -332,4 +321,5 @@ async def _tell_location(session: Session, change: FulfillmentChange, shipment: 
             reason=ReturnReason.CANCELLED_TOO_LATE,
         )
     now_open = await load_fulfillment_order(session, change.order, change.id)
+    await shipments.cancel_overtaken(session, now_open)
     await short_picks.end_if_done(session, now_open)

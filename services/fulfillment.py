@@ -193,12 +193,14 @@ async def cancel_lines(session: Session, units: Mapping[UUID, int]) -> None:
         await session.execute(_CANCEL_UNITS, {"line_ids": list(given), "units": list(given.values())})
 
 
+_WAITING = [status for status in ShipmentStatus if SHIPMENT.can(status, ShipmentStatus.CANCELLED)]
+
+
 async def cancel_shipments(session: Session, change: FulfillmentChange) -> None:
     """Cancel what was being picked or packed of the fulfillment order; nothing of it has left."""
-    waiting = [status for status in ShipmentStatus if SHIPMENT.can(status, ShipmentStatus.CANCELLED)]
     rows = await session.execute(
         sa.select(Shipment.id, Shipment.status)
-        .where(Shipment.fulfillment_order_id == change.id, Shipment.status.in_(waiting))
+        .where(Shipment.fulfillment_order_id == change.id, Shipment.status.in_(_WAITING))
         .order_by(Shipment.id)
     )
     for row in rows.all():
@@ -298,9 +300,7 @@ async def packed_units(session: Session, change: FulfillmentChange) -> dict[UUID
         .join(Shipment, Shipment.id == ShipmentLine.shipment_id)
         .where(
             Shipment.fulfillment_order_id == change.id,
-            Shipment.status.in_(
-                [status for status in ShipmentStatus if SHIPMENT.can(status, ShipmentStatus.CANCELLED)]
-            ),
+            Shipment.status.in_(_WAITING),
         )
         .group_by(ShipmentLine.fulfillment_order_line_id)
     )

@@ -46,6 +46,9 @@ from services.events import Event
 from services.fulfillment import FulfillmentChange, lock_fulfillment_order
 from services.order_changes import OrderChange, lock_order, not_found, save
 
+WAITING = [status for status in ShipmentStatus if SHIPMENT.can(status, ShipmentStatus.CANCELLED)]
+"""Shipments in the making: nothing of them has left."""
+
 PICKED = frozenset({ShipmentStatus.PACKED, ShipmentStatus.READY_FOR_PICKUP})
 """Shipments whose units have been taken from their shelves and not left yet."""
 
@@ -349,6 +352,35 @@ async def ready_for_pickup(
     await move(session, change, ShipmentStatus.READY_FOR_PICKUP)
     await save(session, change.order)
     return change.id
+
+
+async def cancel_overtaken(session: Session, change: FulfillmentChange) -> None:
+    """Cancel shipments in the making whose units have left otherwise, the newest first."""
+    left = change.open_units
+    rows = await session.execute(
+        sa.select(Shipment.id)
+        .where(Shipment.fulfillment_order_id == change.id, Shipment.status.in_(WAITING))
+        .order_by(Shipment.id)
+    )
+    for shipment_id in rows.scalars().all():
+        waiting = await load_shipment(session, change.order, shipment_id)
+        units = units_of(waiting)
+        if all(quantity <= left[line_id] for line_id, quantity in units.items()):
+            left = {line_id: open_ - units.get(line_id, 0) for line_id, open_ in left.items()}
+            continue
+        if waiting.status in PICKED:
+            await count_picked(session, waiting, back=True)
+        await move(session, waiting, ShipmentStatus.CANCELLED, details={"reason": "Its units have left."})
+
+
+def units_of(change: ShipmentChange) -> dict[UUID, int]:
+    """The shipment's units by fulfillment order line."""
+    units: dict[UUID, int] = {}
+    for line in change.lines:
+        line_id = line.fulfillment_order_line_id
+        if line_id is not None:
+            units[line_id] = units.get(line_id, 0) + line.quantity
+    return units
 
 
 async def cancel_shipment(

@@ -234,6 +234,24 @@ async def test_a_cancelled_shipment_that_left_all_the_same_is_recorded(engine: A
     await assert_invariants(engine)
 
 
+async def test_units_that_left_otherwise_end_the_shipment_they_were_in(engine: AsyncEngine) -> None:
+    world = await make_world(engine, {"a": 10})
+    order_id = await world.place(("a", 3))
+    fulfillment_order_id = await accepted(world, order_id)
+    kept = await begun(world, fulfillment_order_id, 1)
+    overtaken = await begun(world, fulfillment_order_id, 2)
+    await world.run(pack_shipment, PackShipment(shipment_id=overtaken), warehouse(world))
+    left = await ship(world, fulfillment_order_id, 1)
+    assert {s.id: s.status for s in await shipments_of(world, order_id)} == {
+        kept: "PENDING",
+        overtaken: "CANCELLED",
+        left: "SHIPPED",
+    }
+    (line,) = await fulfillment_lines(world, fulfillment_order_id)
+    assert (line.quantity_shipped, line.quantity_picked) == (1, 1)
+    await assert_invariants(engine)
+
+
 async def test_a_shipped_one_cannot_be_packed_again(engine: AsyncEngine) -> None:
     world = await make_world(engine, {"a": 10})
     order_id = await world.place(("a", 3))
