@@ -10,7 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Row
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from db import visibility
 from db.base import new_id
@@ -18,9 +18,8 @@ from db.channels import ExternalId
 from db.customers import Customer
 from db.engine import Session
 from db.orders import Order, OrderAdjustment, OrderLine, OrderTaxLine
-from db.products import Price, PriceList, Product
 from domain.access import Principal, VisibilityClass
-from domain.errors import AlreadyExists, InvalidInput, NotFound, Refused, UserError
+from domain.errors import AlreadyExists, InvalidInput, Refused, UserError
 from domain.events import EventType
 from domain.order_commands import PlaceOrder, check_place_order
 from domain.orders import (
@@ -37,6 +36,7 @@ from domain.orders import (
 from domain.payments import COLLECTORS, GATES
 from domain.pricing import Charge, LineToPrice, PricedOrder, price_order, unit_price, verify
 from services import payments, promises, reservations
+from services.catalogue import load_products
 from services.events import Event
 from services.order_changes import OrderChange, not_found, save
 from services.sales_channels import load_channel
@@ -58,7 +58,7 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
         message = f"The channel {channel.code} sells in {currency}, not in {command.currency}."
         raise Refused(InvalidInput(message=message, field=("currencyCode",)))
     customer = await _load_customer(session, command.customer_id, actor)
-    products = await _load_products(session, channel, currency, command, now)
+    products = await load_products(session, command, currency=currency, now=now)
     priced = _price(command, channel.pricing_authority, products, currency)
     order_id = new_id()
     await _claim_external_ids(session, order_id, channel.id, command)
@@ -109,71 +109,6 @@ async def _load_customer(session: Session, customer_id: UUID | None, actor: Prin
     if row is None:
         raise not_found("cus", customer_id, "customerId")
     return row
-
-
-_wanted = (
-    sa.func.unnest(
-        sa.bindparam("skus", type_=ARRAY(sa.Text())), sa.bindparam("quantities", type_=ARRAY(sa.Integer()))
-    )
-    .table_valued(
-        sa.column("sku", sa.Text()), sa.column("quantity", sa.Integer()), with_ordinality="position"
-    )
-    .render_derived(name="wanted")
-)
-_listed = (
-    sa.select(Price.amount)
-    .join(PriceList, PriceList.id == Price.price_list_id)
-    .where(
-        Price.product_id == Product.id,
-        Price.minimum_quantity <= _wanted.c.quantity,
-        PriceList.active,
-        PriceList.currency == sa.bindparam("currency", type_=sa.CHAR(3)),
-        sa.or_(PriceList.channel_id.is_(None), PriceList.channel_id == sa.bindparam("channel_id")),
-        sa.or_(PriceList.valid_from.is_(None), PriceList.valid_from <= sa.bindparam("now")),
-        sa.or_(PriceList.valid_until.is_(None), PriceList.valid_until > sa.bindparam("now")),
-    )
-    # The channel's own list counts before a general one, a larger quantity's price before a smaller's.
-    .order_by(PriceList.channel_id.is_(None), Price.minimum_quantity.desc(), PriceList.id)
-    .limit(1)
-    .correlate(Product, _wanted)
-    .scalar_subquery()
-)
-_PRODUCTS = (
-    sa.select(Product.id, Product.name, Product.backorderable, Product.active, _listed.label("listed_price"))
-    .select_from(_wanted)
-    .outerjoin(Product, Product.sku == _wanted.c.sku)
-    .order_by(_wanted.c.position)
-)
-
-
-async def _load_products(
-    session: Session, channel: Row[Any], currency: str, command: PlaceOrder, now: datetime
-) -> Sequence[Row[Any]]:
-    """One row a line: the product and what a price list asks for that many units of it."""
-    rows = (
-        await session.execute(
-            _PRODUCTS,
-            {
-                "skus": [line.sku for line in command.lines],
-                "quantities": [line.quantity for line in command.lines],
-                "currency": currency,
-                "channel_id": channel.id,
-                "now": now,
-            },
-        )
-    ).all()
-    unknown: list[UserError] = [
-        NotFound(
-            message=f"There is no product with the SKU {line.sku!r}.",
-            field=("lines", str(index), "sku"),
-            id=line.sku,
-        )
-        for index, (line, row) in enumerate(zip(command.lines, rows, strict=True))
-        if row.id is None or not row.active
-    ]
-    if unknown:
-        raise Refused(*unknown)
-    return rows
 
 
 def _price_lines(
