@@ -1,9 +1,11 @@
 """Who is calling: bearer tokens to principals.
 
-A token is a JWT whose claims name the kind of principal, its scopes and its
-bounds. Under `oms up` tokens are signed with a secret made for that data
-directory (HS256); nothing else accepts that secret, and production refuses to
-start with one.
+A token is a JWT whose claims name the kind of principal (`kind`), its scopes
+(`scope`, separated by spaces) and its bounds (`channels`, `locations`, `customer`,
+`company`, `order`, as UUIDs). In production it is signed by the issuer of
+`OMS_JWT_ISSUER`. Under `oms up` tokens are signed with a secret made for that
+data directory (HS256); nothing else accepts that secret, and production refuses
+to start with one.
 """
 
 from __future__ import annotations
@@ -15,27 +17,37 @@ from uuid import UUID
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
+from joserfc.jws import extract_compact
 
+from app.issuer import LEEWAY_SECONDS, Issuer
 from domain.access import ALL_SCOPES, PORTAL_SCOPES, Principal, PrincipalKind, Scope
 
 ISSUER = "maestro-oms-development"
 AUDIENCE = "maestro-oms"
-LEEWAY_SECONDS = 60
-ALGORITHMS = ["HS256"]
+DEVELOPMENT_ALGORITHMS = ["HS256"]
+
+_DEVELOPMENT = jwt.JWTClaimsRegistry(
+    leeway=LEEWAY_SECONDS,
+    iss={"essential": True, "value": ISSUER},
+    aud={"essential": True, "value": AUDIENCE},
+    exp={"essential": True},
+    sub={"essential": True},
+)
 
 PARTNER_SCOPES = ALL_SCOPES - {Scope.METADATA_PRIVATE, Scope.COSTS_READ, Scope.CHANNELS_WRITE}
 """What a development partner token may do: everything a marketplace, ERP or warehouse needs."""
 
 
-class Unauthenticated(Exception):  # noqa: N818 - an answer, not a fault
+class Unauthenticated(Exception):
     """The credentials are missing, malformed, expired or not ours; the message says which."""
 
 
 class Authenticator:
-    """Turns an Authorization header into a principal; knows one signing secret or none."""
+    """Turns an Authorization header into a principal; knows a development secret, an issuer, both or none."""
 
-    def __init__(self, secret: str | None) -> None:
+    def __init__(self, secret: str | None, issuer: Issuer | None = None) -> None:
         self._key = OctKey.import_key(secret.encode()) if secret else None
+        self._issuer = issuer
         self._known: dict[str, tuple[float, Principal]] = {}
 
     def authenticate(self, authorization: str | None) -> Principal:
@@ -59,20 +71,22 @@ class Authenticator:
         return principal, expires
 
     def _verify(self, token: str) -> tuple[Principal, float]:
-        if self._key is None:
-            raise Unauthenticated("This server accepts no development tokens.")
         try:
-            claims = jwt.decode(token, self._key, algorithms=ALGORITHMS).claims
-            jwt.JWTClaimsRegistry(
-                leeway=LEEWAY_SECONDS,
-                iss={"essential": True, "value": ISSUER},
-                aud={"essential": True, "value": AUDIENCE},
-                exp={"essential": True},
-                sub={"essential": True},
-            ).validate(claims)
+            claims = self._claims(token)
             return principal_of(claims), float(claims["exp"])
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise Unauthenticated("The token is not valid here, or it has expired.") from error
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """The verified claims. The algorithm decides who may have signed: each side takes only its own."""
+        algorithm = extract_compact(token.encode()).headers().get("alg")
+        if self._key is not None and algorithm in DEVELOPMENT_ALGORITHMS:
+            claims = jwt.decode(token, self._key, algorithms=DEVELOPMENT_ALGORITHMS).claims
+            _DEVELOPMENT.validate(claims)
+            return claims
+        if self._issuer is not None:
+            return self._issuer.verify(token)
+        raise ValueError(f"no token with the algorithm {algorithm!r} is accepted here")
 
 
 def principal_of(claims: dict[str, Any]) -> Principal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -17,6 +18,7 @@ from app.graphql.execution import Executor
 from app.graphql.http import GraphQLEndpoint
 from app.graphql.requests import PersistedDocuments
 from app.http import routes
+from app.issuer import Issuer
 from app.live.frames import Connections
 from app.live.live import Live
 from app.logging import RequestLog, configure
@@ -60,6 +62,7 @@ class Server:
             make_schema(),
             visibility.predicate,
             visibility.values,
+            partition=visibility.partition,
             limits=Limits(
                 tokens=settings.token_limit,
                 depth=settings.depth_limit,
@@ -71,7 +74,13 @@ class Server:
             introspection=settings.environment is Environment.DEVELOPMENT,
         )
         secret = settings.development_secret
-        self.authenticator = Authenticator(secret.get_secret_value() if secret else None)
+        self._issuer = (
+            Issuer(settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks_url)
+            if settings.jwt_issuer and settings.jwt_audience and settings.jwt_jwks_url
+            else None
+        )
+        self._keys: asyncio.Task[None] | None = None
+        self.authenticator = Authenticator(secret.get_secret_value() if secret else None, self._issuer)
         self.executor = Executor(self.planner, self.reads, self.primary, self._context)
         self.documents = PersistedDocuments()
         broadcast = settings.broadcast_url.get_secret_value() if settings.broadcast_url else None
@@ -99,12 +108,16 @@ class Server:
         if self.reads is not self.primary:
             await self.reads.open()
         await self.live.start()
+        if self._issuer is not None:
+            self._keys = asyncio.create_task(self._issuer.run())
         if self._workers is not None:
             await self._workers.start()
         self.ready = True
 
     async def stop(self) -> None:
         self.ready = False
+        if self._keys is not None:
+            self._keys.cancel()
         if self._workers is not None:
             await self._workers.stop(self._settings.shutdown_timeout_seconds)
         await self.live.stop()

@@ -88,7 +88,7 @@ async def served(database_url: str, *, workers: bool = True, **settings: Any) ->
         )
         server = uvicorn.Server(configuration)
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             if task.done():
                 await task
                 raise RuntimeError("the server ended while it started")
