@@ -35,7 +35,7 @@ from services.stock_changes import Claim, LockedLevel, Movement
 class Leaving:
     """Units of one order line that left a location; `beyond` of them nobody had asked for."""
 
-    order_line_id: UUID | None
+    order_line_id: UUID
     product_id: UUID
     quantity: int
     beyond: int = 0
@@ -72,15 +72,9 @@ async def take_from_stock(
     A line's units come from its allocation at this location; what a shortage had
     taken away, from its backorders; at last from what other locations held for it.
     """
-    level_ids = await stock_changes.ensure_levels(
-        session, {(part.product_id, location_id) for part in leaving}
-    )
     consumed = await _consume(session, change, leaving, location_id)
-    levels = await stock_changes.lock_levels(session, {*level_ids.values(), *consumed.level_ids()})
-    left: dict[UUID, int] = {}
-    for part in leaving:
-        level_id = level_ids[part.product_id, location_id]
-        left[level_id] = left.get(level_id, 0) + part.quantity
+    left = await _by_level(session, leaving, consumed, location_id)
+    levels = await stock_changes.lock_levels(session, {*left, *consumed.level_ids()})
     after = {level_id: _after(levels[level_id], units, consumed.claims()) for level_id, units in left.items()}
     await claims.lower_rows(session, Allocation, consumed.allocations)
     await claims.lower_rows(session, Backorder, consumed.backorders)
@@ -154,16 +148,41 @@ async def _consume(
 ) -> _Consumed:
     wanted: dict[UUID, int] = {}
     for part in leaving:
-        if part.order_line_id is not None:
-            asked = part.quantity - part.beyond
-            wanted[part.order_line_id] = wanted.get(part.order_line_id, 0) + asked
+        asked = part.quantity - part.beyond
+        wanted[part.order_line_id] = wanted.get(part.order_line_id, 0) + asked
+    if not any(wanted.values()):
+        return _Consumed([], [])
     allocations = await claims.allocations_of(session, change.id)
-    backorders = await claims.backorders_of(session, change.id)
     here = claims.take(_at(allocations, location_id), wanted)
+    if not any(wanted.values()):
+        return _Consumed(here, [])
+    backorders = await claims.backorders_of(session, change.id)
     owed_here = claims.take(_at(backorders, location_id), wanted)
     owed = claims.take([held for held in backorders if held.location_id != location_id], wanted)
     elsewhere = claims.take([held for held in allocations if held.location_id != location_id], wanted)
     return _Consumed(allocations=[*here, *elsewhere], backorders=[*owed_here, *owed])
+
+
+async def _by_level(
+    session: Session, leaving: Sequence[Leaving], consumed: _Consumed, location_id: UUID
+) -> dict[UUID, int]:
+    """Units that left each level: the one they were claimed on here, else our own of their SKU."""
+    left: dict[UUID, int] = {}
+    loose = {part.order_line_id: 0 for part in leaving}
+    for part in leaving:
+        loose[part.order_line_id] += part.quantity
+    for held, units in (*consumed.allocations, *consumed.backorders):
+        if held.location_id == location_id:
+            left[held.stock_level_id] = left.get(held.stock_level_id, 0) + units
+            loose[held.order_line_id] -= units
+    products = {part.order_line_id: part.product_id for part in leaving}
+    wanted = {(products[line_id], location_id) for line_id, units in loose.items() if units}
+    level_ids = await stock_changes.ensure_levels(session, wanted)
+    for line_id, units in loose.items():
+        if units:
+            level_id = level_ids[products[line_id], location_id]
+            left[level_id] = left.get(level_id, 0) + units
+    return left
 
 
 def _at(rows: Sequence[Held], location_id: UUID) -> list[Held]:
@@ -199,7 +218,7 @@ _COUNT_FULFILLED = (
 async def _count_fulfilled(session: Session, leaving: Sequence[Leaving], consumed: _Consumed) -> None:
     counted: dict[UUID, list[int]] = {}
     for part in leaving:
-        if part.order_line_id is not None:
+        if part.quantity > part.beyond:
             counted.setdefault(part.order_line_id, [0, 0, 0])[0] += part.quantity - part.beyond
     for place, ended in ((1, consumed.allocations), (2, consumed.backorders)):
         for held, units in ended:
@@ -272,7 +291,9 @@ _COUNT_SHIPPED = (
 )
 
 
-async def count_shipped(session: Session, units: Mapping[UUID, int], *, picked_before: bool) -> None:
+async def count_shipped(
+    session: Session, change: FulfillmentChange, units: Mapping[UUID, int], *, picked_before: bool
+) -> None:
     """Units by fulfillment order line have left; picked as well, if nobody had said so.
 
     A line of which more left than was asked for asks for that many.
@@ -285,6 +306,8 @@ async def count_shipped(session: Session, units: Mapping[UUID, int], *, picked_b
             "picked": [0 if picked_before else quantity for quantity in units.values()],
         },
     )
+    for line_id, quantity in units.items():
+        change.left[line_id] = max(0, change.left[line_id] - quantity)
 
 
 async def order_units(session: Session, change: OrderChange) -> Sequence[Any]:
@@ -305,21 +328,26 @@ async def order_units(session: Session, change: OrderChange) -> Sequence[Any]:
     return rows
 
 
-async def capture_for(session: Session, change: OrderChange, before: Sequence[Any]) -> None:
-    """Ask for the money of what has left since `before`; the last shipment takes all that remains."""
+async def capture_for(
+    session: Session, change: OrderChange, before: Sequence[Any], left: Mapping[UUID, int]
+) -> None:
+    """Ask for the money of the units by order line that have left since `before` was read.
+
+    The last shipment takes all that remains.
+    """
     total = change.values.get("current_total", change.order.current_total)
-    due_before = due_for_shipped([_line_units(row) for row in before], total)
-    due_now = due_for_shipped([_line_units(row) for row in await order_units(session, change)], total)
+    due_before = due_for_shipped([_line_units(row, 0) for row in before], total)
+    due_now = due_for_shipped([_line_units(row, left.get(row.id, 0)) for row in before], total)
     if due_now > due_before:
         await payments.request_captures(session, change, due_now - due_before)
 
 
-def _line_units(row: Row[Any]) -> LineUnits:
+def _line_units(row: Row[Any], left: int) -> LineUnits:
     return LineUnits(
         gross=row.gross_total,
         ordered=row.quantity,
         cancelled=row.quantity_cancelled,
-        fulfilled=row.quantity_fulfilled,
+        fulfilled=row.quantity_fulfilled + left,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -129,7 +130,8 @@ async def _leave_as(
     if shipment.status is status:
         answer = shipment.id, await _said_again(session, shipment, labels)
     elif SHIPMENT.can(shipment.status, status) and change.status in LIVE:
-        answer = shipment.id, await _leave(session, change, shipment, status, labels, occurred_at)
+        rows = await departures.order_units(session, change.order)
+        answer = shipment.id, await _leave(session, change, shipment, rows, status, labels, occurred_at)
     elif shipment.status is ShipmentStatus.CANCELLED:
         # It was undone here and left all the same: its units count as an unannounced departure.
         answer = await _leave_unannounced(
@@ -187,14 +189,15 @@ async def _leave_unannounced(
     """Units of a fulfillment order left without a shipment of ours; one is made of what it wanted."""
     if not units:
         return await _last_shipment(session, change), ()
-    asked = departures.within(change, await departures.order_units(session, change.order), units)
+    rows = await departures.order_units(session, change.order)
+    asked = departures.within(change, rows, units)
     wanted = {line_id: quantity for line_id, quantity in asked.items() if quantity}
     if change.status not in LIVE or not wanted:
         return None, await stray_departures.left_for_nobody(session, change, units, occurred_at, cancelled)
     shipment = await shipments.insert_shipment(
         session, change, wanted, carrier=labels.carrier, service=labels.service
     )
-    found = await _leave(session, change, shipment, status, labels, occurred_at)
+    found = await _leave(session, change, shipment, rows, status, labels, occurred_at)
     beyond = {line_id: quantity - asked[line_id] for line_id, quantity in units.items()}
     found += await stray_departures.left_in_excess(session, change, shipment, beyond, occurred_at)
     return shipment.id, found
@@ -216,28 +219,28 @@ async def _leave(
     session: Session,
     change: FulfillmentChange,
     shipment: ShipmentChange,
+    rows: Sequence[Any],
     status: ShipmentStatus,
     labels: _Labels,
     occurred_at: datetime | None,
 ) -> tuple[UUID, ...]:
-    """The shipment leaves, and everything that follows from it."""
+    """The shipment leaves, and everything that follows from it; `rows` are the order's lines before."""
     found: tuple[UUID, ...] = ()
     if change.status is FulfillmentOrderStatus.ON_HOLD:
         found = await _left_while_held(session, change, shipment)
     else:
         await shipments.begin_work(session, change)
     units = shipments.units_of(shipment)
-    asked = departures.within(change, await departures.order_units(session, change.order), units)
+    asked = departures.within(change, rows, units)
     beyond = {line_id: quantity - asked[line_id] for line_id, quantity in units.items()}
     if any(beyond.values()):
         shipment = await _shrink(session, shipment, asked)
         found += await stray_departures.left_in_excess(session, change, shipment, beyond, occurred_at)
-    before = await departures.order_units(session, change.order)
     await departures.take_lines(
         session, change, asked, {}, reference=format_id(Prefix.SHIPMENT, shipment.id), occurred_at=occurred_at
     )
     picked = shipment.status in shipments.PICKED
-    await departures.count_shipped(session, asked, picked_before=picked)
+    await departures.count_shipped(session, change, asked, picked_before=picked)
     await packages.label_packages(
         session,
         shipment,
@@ -257,10 +260,11 @@ async def _leave(
         **({"delivered_at": occurred_at or change.order.now} if status is ShipmentStatus.COLLECTED else {}),
     )
     await _tell_location(session, change, shipment)
-    if status is ShipmentStatus.SHIPPED:
+    if status is ShipmentStatus.SHIPPED and any(package.delivery_status for package in shipment.packages):
         await deliveries.settle_shipment(session, change.order, shipment.id)
     change.order.values["dispatched_at"] = occurred_at or change.order.now
-    await departures.capture_for(session, change.order, before)
+    of_lines = fulfillment.of_order_lines(change, asked)
+    await departures.capture_for(session, change.order, rows, of_lines)
     return found
 
 
@@ -320,6 +324,5 @@ async def _tell_location(session: Session, change: FulfillmentChange, shipment: 
             location_id=change.location_id,
             reason=ReturnReason.CANCELLED_TOO_LATE,
         )
-    now_open = await load_fulfillment_order(session, change.order, change.id)
-    await shipments.cancel_overtaken(session, now_open)
-    await short_picks.end_if_done(session, now_open)
+    await shipments.cancel_overtaken(session, change)
+    await short_picks.end_if_done(session, change)

@@ -53,6 +53,8 @@ class FulfillmentChange:
     lines: dict[UUID, Row[Any]]
     status: FulfillmentOrderStatus
     request: RequestStatus
+    left: dict[UUID, int]
+    """Units of each line that may still leave, kept up as they do."""
 
     @property
     def id(self) -> UUID:
@@ -67,7 +69,7 @@ class FulfillmentChange:
     @property
     def open_units(self) -> dict[UUID, int]:
         """Units of each line that may still leave."""
-        return {line_id: open_units(line) for line_id, line in self.lines.items()}
+        return dict(self.left)
 
     def event(self, type: EventType, **more: Any) -> Event:
         """An event of this fulfillment order, visible to its location."""
@@ -123,12 +125,14 @@ async def load_fulfillment_order(
         .where(FulfillmentOrderLine.fulfillment_order_id == fulfillment_order_id)
         .order_by(FulfillmentOrderLine.id)
     )
+    by_id = {line.id: line for line in lines}
     return FulfillmentChange(
         order=order,
         row=row,
-        lines={line.id: line for line in lines},
+        lines=by_id,
         status=FulfillmentOrderStatus(row.status),
         request=RequestStatus(row.request_status),
+        left={line_id: open_units(line) for line_id, line in by_id.items()},
     )
 
 

@@ -76,7 +76,7 @@ async def label_packages(
     if needed and not more and not change.packages:
         more = [Parcel()]
     await insert_packages(session, change, more, carrier=carrier)
-    if carrier is not None:
+    if carrier is not None and any(package.carrier is None for package in change.packages):
         await session.execute(
             sa.update(Package)
             .where(Package.shipment_id == change.id, Package.carrier.is_(None))

@@ -166,9 +166,9 @@ async def inspect_return(
     await _into_stock(session, change, command.lines)
     change = await _reload(session, change)
     change.record(_inspected(change, command.lines, amounts))
-    if command.refund:
-        await _ask_refund(session, change)
-    await close_if_settled(session, change)
+    asked = await _ask_refund(session, change) if command.refund else 0
+    if not asked:  # else it closes once that is paid out
+        await close_if_settled(session, change)
     await save_return(session, change)
     return change.id
 
@@ -349,10 +349,10 @@ def _inspected(change: ReturnChange, judged: Sequence[InspectedUnits], amounts: 
     return change.event(EventType.RETURN_INSPECTED, details=details)
 
 
-async def _ask_refund(session: Session, change: ReturnChange) -> None:
-    """Ask for what this return gives back and nobody has asked for yet."""
+async def _ask_refund(session: Session, change: ReturnChange) -> int:
+    """Ask for what this return gives back and nobody has asked for yet; answers how much, in minor units."""
     if change.order is None:
-        return
+        return 0
     asked = await session.execute(
         sa.select(sa.func.coalesce(sa.func.sum(Refund.amount), 0)).where(
             Refund.return_id == change.id, Refund.status != RefundStatus.FAILED
@@ -363,3 +363,4 @@ async def _ask_refund(session: Session, change: ReturnChange) -> None:
         await refunds.request_refund(
             session, change.order, amount=amount, return_id=change.id, reason="Returned goods."
         )
+    return amount

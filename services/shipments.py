@@ -160,26 +160,29 @@ async def insert_shipment(
 ) -> ShipmentChange:
     """A PENDING shipment of these units by fulfillment order line."""
     now = change.order.now
-    shipment_id = new_id()
-    await session.execute(
-        sa.insert(Shipment).values(
-            id=shipment_id,
-            order_id=change.order.id,
-            fulfillment_order_id=change.id,
-            location_id=change.location_id,
-            status=ShipmentStatus.PENDING,
-            carrier=carrier,
-            service=service,
-            created_at=now,
-            updated_at=now,
+    shipment = (
+        await session.execute(
+            sa.insert(Shipment)
+            .values(
+                id=new_id(),
+                order_id=change.order.id,
+                fulfillment_order_id=change.id,
+                location_id=change.location_id,
+                status=ShipmentStatus.PENDING,
+                carrier=carrier,
+                service=service,
+                created_at=now,
+                updated_at=now,
+            )
+            .returning(Shipment.__table__)
         )
-    )
-    await session.execute(
-        sa.insert(ShipmentLine),
+    ).one()
+    lines = await session.execute(
+        sa.insert(ShipmentLine).returning(ShipmentLine.__table__),
         [
             {
                 "id": new_id(),
-                "shipment_id": shipment_id,
+                "shipment_id": shipment.id,
                 "order_line_id": change.lines[line_id].order_line_id,
                 "fulfillment_order_line_id": line_id,
                 "product_id": change.lines[line_id].product_id,
@@ -192,13 +195,15 @@ async def insert_shipment(
         Event(
             type=SHIPMENT_EVENTS[ShipmentStatus.PENDING],
             subject_kind="SHIPMENT",
-            subject_id=shipment_id,
+            subject_id=shipment.id,
             to_status=ShipmentStatus.PENDING,
             location_id=change.location_id,
             details={"fulfillmentOrderId": str(change.id), "quantity": sum(units.values())},
         )
     )
-    return await load_shipment(session, change.order, shipment_id)
+    return ShipmentChange(
+        order=change.order, row=shipment, lines=list(lines), packages=[], status=ShipmentStatus.PENDING
+    )
 
 
 def sum_units(change: FulfillmentChange, lines: Sequence[ShipUnits]) -> dict[UUID, int]:
