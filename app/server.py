@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
@@ -112,6 +113,9 @@ class Server:
             self._keys = asyncio.create_task(self._issuer.run())
         if self._workers is not None:
             await self._workers.start()
+        # What is loaded by now stays: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
         self.ready = True
 
     async def stop(self) -> None:

@@ -60,8 +60,18 @@ class Reads:
 
     async def fetch_row(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
         """The one row of a statement, in autocommit."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(sql, *values)  # type: ignore[return-value] # one row, by contract
+        # As in `connection`, without the generator around it: this is what every query goes through.
+        connection = await self._take()
+        healthy = False
+        try:
+            row = await connection.fetchrow(sql, *values)
+            healthy = True
+        except asyncpg.PostgresError as error:
+            healthy = _in_step(error)
+            raise
+        finally:
+            self._give_back(connection, healthy=healthy)
+        return row  # type: ignore[return-value] # one row, by contract
 
     async def fetch(self, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         async with self.connection() as connection:
@@ -76,8 +86,7 @@ class Reads:
             yield connection
             healthy = True
         except asyncpg.PostgresError as error:
-            # The server answered: the connection is in step, unless it is going away.
-            healthy = not isinstance(error, asyncpg.PostgresConnectionError)
+            healthy = _in_step(error)
             raise
         finally:
             self._give_back(connection, healthy=healthy)
@@ -154,5 +163,12 @@ class Reads:
                 "statement_timeout": str(int(self._statement_timeout * 1000)),
                 "idle_in_transaction_session_timeout": "30000",
                 "jit": "off",  # statements here are short; compiling them costs more than it saves
+                # Planning a page takes longer than running it, and constants that matter are in the text.
+                "plan_cache_mode": "force_generic_plan",
             },
         )
+
+
+def _in_step(error: asyncpg.PostgresError) -> bool:
+    """The server answered, so the connection may be used on, unless it is going away."""
+    return not isinstance(error, asyncpg.PostgresConnectionError)

@@ -319,6 +319,21 @@ def _here_only(row: FromClause, caller: VisibilityClass) -> Predicate:
     return _in_locations(row.c.location_id) if caller.by_location else sa.true()
 
 
+PARTITIONED = frozenset({"orders", "returns"})
+"""Large tables whose rows carry the channel: a partner's page is merged from its channels' pages."""
+
+
+def partition(table: str, caller: VisibilityClass) -> tuple[str, ColumnElement[Any]] | None:
+    """The column that bounds what `caller` sees of `table`, with the list of values it may have.
+
+    `column = any(list)` is no prefix that an index could be read in order by; one value after
+    the other is.
+    """
+    if caller.kind in PORTAL or not caller.by_channel or table not in PARTITIONED:
+        return None
+    return "channel_id", sa.bindparam("principal_channels", type_=_UUIDS)
+
+
 THROUGH_PARENT: dict[str, Rule] = {
     "order_hold": _portal_blind,
     "allocation": _portal_blind,

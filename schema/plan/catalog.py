@@ -49,6 +49,16 @@ class Predicate(Protocol):
     ) -> sa.ColumnElement[bool]: ...
 
 
+class Partition(Protocol):
+    """The column whose listed values bound what a caller of this class sees of `table`, with that list.
+
+    A page is then merged from one page for each value, which an index that begins with
+    the column serves. It narrows nothing: the predicate stands beside it.
+    """
+
+    def __call__(self, table: str, caller: VisibilityClass) -> tuple[str, sa.ColumnElement[Any]] | None: ...
+
+
 class PrincipalValues(Protocol):
     """The value of every parameter that predicates use, for one principal."""
 

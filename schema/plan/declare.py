@@ -206,7 +206,8 @@ def money(
     deprecation_reason: str | None = None,
 ) -> Any:
     """`Money` from minor units and a currency code: columns, or functions of the row."""
-    read = ReadMoney(amount=reader(amount), currency=reader(currency), scope=scope)
+    nullable = may_be_null(amount) or may_be_null(currency)
+    read = ReadMoney(amount=reader(amount), currency=reader(currency), nullable=nullable, scope=scope)
     return field(read, description, deprecation_reason=deprecation_reason)
 
 

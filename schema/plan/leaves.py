@@ -81,18 +81,22 @@ def or_null(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 
 def amount(minor_units: Any, currency: Any) -> sa.ColumnElement[str]:
-    """Minor units as a decimal: multiplying by 0.01 gives exactly two decimals in `numeric`."""
+    """Minor units as a decimal: multiplying by 0.01 gives exactly two decimals in `numeric`.
+
+    One look-up for the usual currencies, two for the others.
+    """
     unusual: dict[int, list[str]] = {}
     for code, exponent in EXPONENTS.items():
         if exponent != 2:
             unusual.setdefault(exponent, []).append(code)
-    factor = sa.case(
+    others = sa.case(
         *(
             (currency.in_(sorted(codes)), sa.literal_column(_factor(exponent)))
             for exponent, codes in sorted(unusual.items())
-        ),
-        else_=sa.literal_column(_factor(2)),
+        )
     )
+    every = sorted(code for codes in unusual.values() for code in codes)
+    factor = sa.case((currency.not_in(every), sa.literal_column(_factor(2))), else_=others)
     return as_text(['"', sa.cast(minor_units * factor, sa.Text()), '"'])
 
 

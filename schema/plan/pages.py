@@ -108,8 +108,36 @@ class _Page:
     def _numbered_page(self) -> Any:
         """One row more than the page, so that it tells whether there is another page."""
         window, order = self._window, self._order
+        page = self._merged_page()
+        row = self._planned.row(page)
+        ordered = order.by(row, reverse=window.backwards)
+        return sa.select(
+            page,
+            sa.func.row_number().over(order_by=ordered).label("page_place"),
+            sa.func.count().over().label("page_count"),
+        ).subquery()
+
+    def _merged_page(self) -> Any:
+        """The page's rows; for a caller bounded to some values of a column, merged from a page of each."""
+        bounds = self._compiler.partition(self._planned) if self._parent is None else None
+        if bounds is None:
+            return self._page([]).subquery()
+        name, values = bounds
+        part = sa.func.unnest(values).table_valued(sa.column("value", sa.Uuid())).render_derived()
+        each = self._page([(name, part.c.value)]).correlate(part).lateral()
+        row = self._planned.row(each)
+        return (
+            sa.select(each)
+            .select_from(part.join(each, sa.true()))
+            .order_by(*self._order.by(row, reverse=self._window.backwards))
+            .limit(self._window.size + 1)
+        ).subquery()
+
+    def _page(self, bounds: list[tuple[str, Any]]) -> Any:
+        window, order = self._window, self._order
         inner = self._compiler.alias(self._planned)
-        conditions = self._conditions(inner)
+        conditions = [inner.source.c[name] == value for name, value in bounds]
+        conditions.extend(self._conditions(inner))
         for given, forwards in ((window.after, True), (window.before, False)):
             if given is not None and given.value is not None:
                 conditions.append(_beyond(self._compiler, order, inner, given, forwards=forwards))
@@ -119,16 +147,7 @@ class _Page:
             .order_by(*order.by(inner, reverse=window.backwards))
             .limit(window.size + 1)
         )
-        if self._parent is not None:
-            page = page.correlate(self._parent.source)
-        page = page.subquery()
-        row = self._planned.row(page)
-        ordered = order.by(row, reverse=window.backwards)
-        return sa.select(
-            page,
-            sa.func.row_number().over(order_by=ordered).label("page_place"),
-            sa.func.count().over().label("page_count"),
-        ).subquery()
+        return page if self._parent is None else page.correlate(self._parent.source)
 
     def member(self, field: GraphQLField, nodes: list[FieldNode]) -> list[Piece]:
         match nodes[0].name.value:

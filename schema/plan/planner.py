@@ -15,7 +15,7 @@ from strawberry.types.field import StrawberryField
 
 from domain.access import Principal, VisibilityClass
 from schema.plan.arguments import Binder, InputError, Variables
-from schema.plan.catalog import Catalog, Predicate, PrincipalValues, catalog_of, object_type
+from schema.plan.catalog import Catalog, Partition, Predicate, PrincipalValues, catalog_of, object_type
 from schema.plan.collect import Collected, Collector
 from schema.plan.limits import Limits, definition_of, measure, refusals
 from schema.plan.operation import Operation, RequestError, refuse
@@ -75,7 +75,8 @@ class Planner:
     """Plans the operations of one schema.
 
     `predicate` and `principal_values` are the one place that knows who may see
-    which row. With `introspection` off, `__schema` and `__type` are refused.
+    which row; `partition` makes bounded callers' pages quick. With `introspection` off,
+    `__schema` and `__type` are refused.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Planner:
         predicate: Predicate,
         principal_values: PrincipalValues,
         *,
+        partition: Partition | None = None,
         limits: Limits | None = None,
         operations: int = 1_000,
         plans: int = 2_000,
@@ -93,6 +95,7 @@ class Planner:
         self.principal_values = principal_values
         self.limits = limits or Limits()
         self._predicate = predicate
+        self._partition = partition
         self._introspection = introspection
         self._operations: _Recent[tuple[str, str | None], Operation] = _Recent(operations)
         self._plans: _Recent[Any, QueryPlan | MutationPlan] = _Recent(plans)
@@ -230,7 +233,9 @@ class Planner:
         definition = type_.fields[name]
         root = RootPlan(key, f"{type_.name}.{name}", is_nullable(definition.type))
         root.binder = Binder(prefix, inline=inline)
-        compiler = Compiler(self.catalog, self._predicate, caller, collector, values, root.binder)
+        compiler = Compiler(
+            self.catalog, self._predicate, caller, collector, values, root.binder, partition=self._partition
+        )
         try:
             root.value = root_value(compiler, definition, nodes)
         except InputError as error:

@@ -95,6 +95,7 @@ class ReadMoney(Read):
 
     amount: Callable[[Any], Any]
     currency: Callable[[Any], Any]
+    nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

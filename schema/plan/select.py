@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.access import Scope, VisibilityClass
 from schema.plan.arguments import Binder, Given, given_arguments
-from schema.plan.catalog import Catalog, Predicate, object_type
+from schema.plan.catalog import Catalog, Partition, Predicate, object_type
 from schema.plan.collect import Collected, Collector
 from schema.plan.leaves import amount, leaf, or_null, string_agg
 from schema.plan.operation import refuse
@@ -54,6 +54,8 @@ class Compiler:
         collector: Collector,
         variables: Mapping[str, Any],
         binder: Binder,
+        *,
+        partition: Partition | None = None,
     ) -> None:
         self.catalog = catalog
         self.caller = caller
@@ -61,6 +63,7 @@ class Compiler:
         self.binder = binder
         self.broken: list[str] = []
         self._predicate = predicate
+        self._partition = partition
         self._variables = variables
 
     # What a caller may do and see.
@@ -72,6 +75,10 @@ class Compiler:
 
     def visible(self, planned: Planned, row: Row, *, with_parent: bool) -> sa.ColumnElement[bool]:
         return self._predicate(planned.table_name, row.source, self.caller, through_parent=with_parent)
+
+    def partition(self, planned: Planned) -> tuple[str, sa.ColumnElement[Any]] | None:
+        """The column that this caller's rows are bounded by, and the array of its values."""
+        return self._partition(planned.table_name, self.caller) if self._partition else None
 
     def arguments(self, field: GraphQLField, node: FieldNode) -> dict[str, Given]:
         return given_arguments(field, node, self._variables)
@@ -130,6 +137,8 @@ class Compiler:
                 return [connection(self, field, read, nodes, row)]
             case ReadMany():
                 return [self.many(read, nodes, row)]
+            case ReadMoney(nullable=False):
+                return self._amount(field, read, nodes, row)
             case _:
                 return [self._promised(name, field, self._nullable(field, read, nodes, row))]
 
@@ -210,20 +219,19 @@ class Compiler:
     def _money(
         self, field: GraphQLField, read: ReadMoney, nodes: list[FieldNode], row: Row
     ) -> sa.ColumnElement[Any]:
+        return sa.case((read.amount(row).is_not(None), as_text(self._amount(field, read, nodes, row))))
+
+    def _amount(self, field: GraphQLField, read: ReadMoney, nodes: list[FieldNode], row: Row) -> list[Piece]:
         type_ = object_type(field.type)
-        minor_units, currency = read.amount(row), read.currency(row)
         rendered: dict[str, Any] = {
-            "amount": lambda: amount(minor_units, currency),
-            "currencyCode": lambda: as_text(['"', sa.cast(currency, sa.Text()), '"']),
+            "amount": lambda: amount(read.amount(row), read.currency(row)),
+            "currencyCode": lambda: as_text(['"', sa.cast(read.currency(row), sa.Text()), '"']),
         }
-        text = as_text(
-            self.members(
-                type_,
-                self.collector.below(type_, nodes),
-                lambda _, merged: [rendered[merged[0].name.value]()],
-            )
+        return self.members(
+            type_,
+            self.collector.below(type_, nodes),
+            lambda _, merged: [rendered[merged[0].name.value]()],
         )
-        return sa.case((minor_units.is_not(None), text))
 
     def _embedded(self, type_: Any, nodes: list[FieldNode], value: Any) -> sa.ColumnElement[Any]:
         """A jsonb value shown as an object or as a list of objects; anything else in it is null."""

@@ -24,6 +24,7 @@ from app.graphql.execution import Executor
 from db import visibility
 from db.reads import Reads
 from domain.access import ALL_SCOPES, Principal, PrincipalKind
+from resolvers.root import make_schema
 from schema.plan.limits import Limits
 from schema.plan.planner import Planner
 from schema.plan.reading import PLAN, ReadConnection
@@ -48,8 +49,13 @@ CALLERS = {
 
 
 def make_planner() -> Planner:
-    root = pytest.importorskip("resolvers.root", reason="the schema is not whole yet", exc_type=ImportError)
-    return Planner(root.make_schema(), visibility.predicate, visibility.values, limits=UNBOUNDED)
+    return Planner(
+        make_schema(),
+        visibility.predicate,
+        visibility.values,
+        partition=visibility.partition,
+        limits=UNBOUNDED,
+    )
 
 
 def selection(planner: Planner, type_: GraphQLObjectType, depth: int) -> str:
