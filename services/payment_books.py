@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Row
 
+from db import visibility
 from db.base import new_id
 from db.engine import Session
 from db.payments import Payment, PaymentTransaction, Refund
+from domain.access import Principal, VisibilityClass
 from domain.errors import InvalidInput, Refused
 from domain.events import PAYMENT_EVENTS, EventType
 from domain.money import Money, require_amount
@@ -31,7 +35,7 @@ from domain.payments import (
 )
 from domain.states import transition
 from services.events import Event
-from services.order_changes import OrderChange
+from services.order_changes import OrderChange, lock_order, not_found
 
 OPEN = (TransactionStatus.PENDING, TransactionStatus.UNKNOWN)
 """A transaction whose outcome is not known yet."""
@@ -43,6 +47,15 @@ MANUAL, EXTERNAL = "manual", "external"
 """Providers that nobody can call: people, or the marketplace, report what happened."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a transaction was known by when the book was read."""
+
+    kind: TransactionKind
+    provider_reference: str | None
+    refund_id: UUID | None
+
+
 @dataclass(slots=True)
 class Book:
     """A payment and its transactions, the oldest first, as they are in this transaction by now."""
@@ -50,8 +63,7 @@ class Book:
     row: Row[Any]
     status: PaymentState
     transactions: dict[UUID, Transaction] = field(default_factory=dict)
-    rows: dict[UUID, Row[Any]] = field(default_factory=dict)
-    """The transactions as they were when the book was read."""
+    recorded: dict[UUID, Recorded] = field(default_factory=dict)
 
     @property
     def id(self) -> UUID:
@@ -67,32 +79,61 @@ class Book:
         return PaymentFacts(self.status, self.sums)
 
 
-_PAYMENTS = (
-    sa.select(Payment.__table__)
+_transaction = PaymentTransaction.__table__.c
+_BOOKS = (
+    sa.select(
+        Payment.__table__,
+        _transaction.id.label("transaction_id"),
+        _transaction.kind.label("transaction_kind"),
+        _transaction.status.label("transaction_status"),
+        _transaction.amount.label("transaction_amount"),
+        _transaction.provider_reference.label("transaction_reference"),
+        _transaction.refund_id.label("transaction_refund_id"),
+    )
+    .join_from(Payment, PaymentTransaction, PaymentTransaction.payment_id == Payment.id, isouter=True)
     .where(Payment.order_id == sa.bindparam("order_id", type_=sa.Uuid()))
-    .order_by(Payment.id)
-    .with_for_update()
-)
-_TRANSACTIONS = (
-    sa.select(PaymentTransaction.__table__)
-    .where(PaymentTransaction.order_id == sa.bindparam("order_id", type_=sa.Uuid()))
-    .order_by(PaymentTransaction.id)
-    .with_for_update()
+    .order_by(Payment.id, _transaction.id)
+    # Transactions are only ever settled by whoever holds their payment.
+    .with_for_update(of=Payment)
 )
 
 
 async def open_books(session: Session, change: OrderChange) -> list[Book]:
     """The locked order's payments, the oldest first."""
-    books = {
-        row.id: Book(row=row, status=row.status)
-        for row in await session.execute(_PAYMENTS, {"order_id": change.id})
-    }
-    if books:
-        for row in await session.execute(_TRANSACTIONS, {"order_id": change.id}):
-            book = books[row.payment_id]
-            book.rows[row.id] = row
-            book.transactions[row.id] = Transaction(row.kind, row.status, row.amount)
+    books: dict[UUID, Book] = {}
+    for row in await session.execute(_BOOKS, {"order_id": change.id}):
+        book = books.setdefault(row.id, Book(row=row, status=row.status))
+        if row.transaction_id is not None:
+            book.transactions[row.transaction_id] = Transaction(
+                row.transaction_kind, row.transaction_status, row.transaction_amount
+            )
+            book.recorded[row.transaction_id] = Recorded(
+                row.transaction_kind, row.transaction_reference, row.transaction_refund_id
+            )
     return list(books.values())
+
+
+@lru_cache(maxsize=256)
+def _visible(caller: VisibilityClass) -> sa.Select[Any]:
+    table = Payment.__table__
+    return sa.select(table.c.id, table.c.order_id).where(
+        table.c.id == sa.bindparam("id", type_=sa.Uuid()), visibility.predicate("payment", table, caller)
+    )
+
+
+async def lock_payment(
+    session: Session, payment_id: UUID, *, actor: Principal, now: datetime, field_name: str = "paymentId"
+) -> tuple[OrderChange, list[Book], Book]:
+    """Lock the order of a payment that the actor may see; its books, and the payment's own among them."""
+    statement = _visible(VisibilityClass.of(actor))
+    seen: Row[Any] | None = (
+        await session.execute(statement, {"id": payment_id, **visibility.values(actor)})
+    ).one_or_none()
+    if seen is None:
+        raise not_found("pay", payment_id, field_name)
+    change = await lock_order(session, seen.order_id, actor=actor, now=now, field_name=field_name)
+    books = await open_books(session, change)
+    return change, books, next(book for book in books if book.id == payment_id)
 
 
 async def add_transaction(

@@ -28,8 +28,17 @@ from domain.payments import REPORTED, RefundStatus, ReportKind, TransactionKind,
 from services.discrepancies import record_discrepancy
 from services.events import Event
 from services.order_changes import OrderChange, not_found, save
-from services.payment_books import EXTERNAL, MANUAL, OPEN, Book, add_transaction, asked, in_currency, settle
-from services.payments import lock_payment
+from services.payment_books import (
+    EXTERNAL,
+    MANUAL,
+    OPEN,
+    Book,
+    add_transaction,
+    asked,
+    in_currency,
+    lock_payment,
+    settle,
+)
 from services.transactions import Outcome, RecordResult, add_reported, apply_result
 
 
@@ -105,7 +114,7 @@ def _meant(book: Book, kind: TransactionKind, amount: int | None, report: Report
             raise not_found("ptx", report.transaction_id, "transactionId")
         return report.transaction_id
     if report.reference:
-        for transaction_id, row in book.rows.items():
+        for transaction_id, row in book.recorded.items():
             if row.kind is kind and row.provider_reference == report.reference:
                 return transaction_id
     unnamed = _uncounted_settlement(book, kind)
@@ -129,7 +138,7 @@ def _uncounted_settlement(book: Book, kind: TransactionKind) -> UUID | None:
     return next(
         (
             transaction_id
-            for transaction_id, row in book.rows.items()
+            for transaction_id, row in book.recorded.items()
             if row.kind is kind and row.provider_reference is None
         ),
         None,

@@ -7,19 +7,16 @@ made of the event asks the provider and reports back through `transactions.py`.
 from __future__ import annotations
 
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Row
 
-from db import visibility
 from db.base import new_id
 from db.engine import Session
 from db.orders import OrderLine
-from db.payments import Payment, PaymentTransaction
-from domain.access import Principal, VisibilityClass
+from db.payments import Payment
+from domain.access import Principal
 from domain.errors import InvalidInput, Refused
 from domain.events import EventType
 from domain.money import require_amount
@@ -45,7 +42,7 @@ from domain.payments import (
 )
 from domain.states import transition
 from services.events import Event
-from services.order_changes import OrderChange, lock_order, not_found, save
+from services.order_changes import OrderChange, lock_order, save
 from services.payment_books import (
     EXTERNAL,
     MANUAL,
@@ -57,6 +54,7 @@ from services.payment_books import (
     add_void,
     asked,
     in_currency,
+    lock_payment,
     open_books,
     owed,
     received,
@@ -89,47 +87,27 @@ async def insert_payment(session: Session, change: OrderChange, intent: PaymentI
     require_within(amount, due, change.order.currency, "paid", field=("payment", "amount"))
     payment_id, transaction_id = new_id(), new_id()
     collected = intent.method is PaymentMethod.EXTERNAL
-    kind = (
-        TransactionKind.AUTHORIZATION
-        if GATES[intent.method] is ReleaseGate.AUTHORIZED
-        else TransactionKind.SALE
-    )
-    provider = _PROVIDERS.get(intent.method) or intent.provider or DEFAULT_PROVIDER
-    common = {
-        "order_id": change.id,
-        "currency": change.order.currency,
-        "amount": amount,
-        "created_at": change.now,
-        "updated_at": change.now,
-    }
-    payment = (
-        sa.insert(Payment)
-        .values(
-            **common,
-            id=payment_id,
-            method=intent.method,
-            provider=provider,
-            status=PaymentState.CAPTURED if collected else PaymentState.PENDING,
-            collected_by=COLLECTORS.get(intent.method, CollectedBy.MERCHANT),
-            token=intent.token,
-            provider_reference=intent.reference,
-            authorized_amount=amount if collected else 0,
-            captured_amount=amount if collected else 0,
-        )
-        .cte("payment")
-    )
-    # One statement for both: placement pays for every round trip.
+    card = GATES[intent.method] is ReleaseGate.AUTHORIZED
     await session.execute(
-        sa.insert(PaymentTransaction)
-        .values(
-            **common,
-            id=transaction_id,
-            payment_id=payment_id,
-            kind=kind,
-            status=TransactionStatus.SUCCEEDED if collected else TransactionStatus.PENDING,
-            settled_at=change.now if collected else None,
-        )
-        .add_cte(payment)
+        _INSERT,
+        {
+            "payment": payment_id,
+            "transaction": transaction_id,
+            "of_order": change.id,
+            "in_currency": change.order.currency,
+            "asked_amount": amount,
+            "received_amount": amount if collected else 0,
+            "at": change.now,
+            "by_method": intent.method,
+            "by_provider": _PROVIDERS.get(intent.method) or intent.provider or DEFAULT_PROVIDER,
+            "collector": COLLECTORS.get(intent.method, CollectedBy.MERCHANT),
+            "payment_state": PaymentState.CAPTURED if collected else PaymentState.PENDING,
+            "with_token": intent.token,
+            "reference": intent.reference,
+            "of_kind": TransactionKind.AUTHORIZATION if card else TransactionKind.SALE,
+            "transaction_state": TransactionStatus.SUCCEEDED if collected else TransactionStatus.PENDING,
+            "settled": change.now if collected else None,
+        },
     )
     details = {"method": intent.method, "amount": amount, "currency": change.order.currency}
     change.record(
@@ -153,6 +131,55 @@ async def insert_payment(session: Session, change: OrderChange, intent: PaymentI
             )
         )
     return payment_id
+
+
+def _insert() -> sa.Insert:
+    """Payment and first transaction in one statement, made once: placement pays for every round trip."""
+    payment, transaction = Payment.metadata.tables["payment"], Payment.metadata.tables["payment_transaction"]
+
+    def given(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
+        return sa.bindparam(name, type_=column.type)
+
+    def common(columns: sa.ColumnCollection[str, sa.Column[Any]]) -> dict[str, sa.BindParameter[Any]]:
+        return {
+            "order_id": given("of_order", columns["order_id"]),
+            "currency": given("in_currency", columns["currency"]),
+            "amount": given("asked_amount", columns["amount"]),
+            "created_at": given("at", columns["created_at"]),
+            "updated_at": given("at", columns["updated_at"]),
+        }
+
+    made = (
+        sa.insert(payment)
+        .values(
+            **common(payment.c),
+            id=given("payment", payment.c.id),
+            method=given("by_method", payment.c.method),
+            provider=given("by_provider", payment.c.provider),
+            status=given("payment_state", payment.c.status),
+            collected_by=given("collector", payment.c.collected_by),
+            token=given("with_token", payment.c.token),
+            provider_reference=given("reference", payment.c.provider_reference),
+            authorized_amount=given("received_amount", payment.c.authorized_amount),
+            captured_amount=given("received_amount", payment.c.captured_amount),
+        )
+        .cte("made")
+    )
+    return (
+        sa.insert(transaction)
+        .values(
+            **common(transaction.c),
+            id=given("transaction", transaction.c.id),
+            payment_id=given("payment", transaction.c.payment_id),
+            kind=given("of_kind", transaction.c.kind),
+            status=given("transaction_state", transaction.c.status),
+            settled_at=given("settled", transaction.c.settled_at),
+        )
+        .add_cte(made)
+    )
+
+
+_INSERT = _insert()
 
 
 async def request_payment(
@@ -287,29 +314,6 @@ async def _refund_excess(session: Session, change: OrderChange, books: list[Book
         if amount > 0:
             await add_refund(session, change, book, amount, reason="More was paid than the order comes to.")
             excess -= amount
-
-
-@lru_cache(maxsize=256)
-def _visible(caller: VisibilityClass) -> sa.Select[Any]:
-    table = Payment.__table__
-    return sa.select(table.c.id, table.c.order_id).where(
-        table.c.id == sa.bindparam("id", type_=sa.Uuid()), visibility.predicate("payment", table, caller)
-    )
-
-
-async def lock_payment(
-    session: Session, payment_id: UUID, *, actor: Principal, now: datetime, field_name: str = "paymentId"
-) -> tuple[OrderChange, list[Book], Book]:
-    """Lock the order of a payment that the actor may see; its books, and the payment's own among them."""
-    statement = _visible(VisibilityClass.of(actor))
-    seen: Row[Any] | None = (
-        await session.execute(statement, {"id": payment_id, **visibility.values(actor)})
-    ).one_or_none()
-    if seen is None:
-        raise not_found("pay", payment_id, field_name)
-    change = await lock_order(session, seen.order_id, actor=actor, now=now, field_name=field_name)
-    books = await open_books(session, change)
-    return change, books, next(book for book in books if book.id == payment_id)
 
 
 async def capture_payment(

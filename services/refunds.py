@@ -17,8 +17,7 @@ from domain.money import require_amount
 from domain.payment_commands import CreateRefund, check_create_refund
 from domain.payment_sums import require_within, to_refund
 from services.order_changes import OrderChange, lock_order, not_found, save
-from services.payment_books import Book, add_refund, in_currency, open_books
-from services.payments import lock_payment
+from services.payment_books import Book, add_refund, in_currency, lock_payment, open_books
 
 
 async def create_refund(

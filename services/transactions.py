@@ -291,7 +291,7 @@ async def _settle_refund(
     *,
     failure: str | None = None,
 ) -> None:
-    row = book.rows.get(transaction_id)
+    row = book.recorded.get(transaction_id)
     if row is None or row.refund_id is None:
         return
     refund = (
@@ -345,7 +345,7 @@ async def _again(
     same_end = transaction.status.value == result.outcome.value
     same_amount = result.amount is None or result.amount == transaction.amount
     if same_end and (same_amount or transaction.status is TransactionStatus.FAILED):
-        row = book.rows[result.transaction_id]
+        row = book.recorded[result.transaction_id]
         if row.provider_reference is None and result.provider_reference is not None:
             await settle_transaction(
                 session,

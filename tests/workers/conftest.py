@@ -20,6 +20,7 @@ from services.unit_of_work import UnitOfWork
 from tests.invariants import assert_invariants
 from tests.payments.shop import Shop, open_shop
 
+
 class Waits(Protocol):
     """Repeats an assertion until it holds."""
 
