@@ -11,6 +11,7 @@ wrote it: ("lines", "0", "quantity").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -75,6 +76,11 @@ class Checks:
     def metadata(self, value: Mapping[str, Any] | None, *field: str) -> None:
         if value is not None:
             self.passes(lambda: text.require_metadata(value, field=field))
+
+    def time(self, value: datetime | None, *field: str) -> None:
+        """A moment says its offset from UTC: without it, nobody can say when it was."""
+        aware = value is None or value.tzinfo is not None
+        self.that(aware, "A time says its offset, such as 2026-01-31T12:00:00Z.", *field)
 
     def quantity(self, value: int | None, *field: str, minimum: int = 1) -> None:
         if value is not None and not minimum <= value <= MAX_QUANTITY:

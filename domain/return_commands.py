@@ -146,6 +146,14 @@ def check_request_return(command: RequestReturn) -> None:
     checks.refuse()
 
 
+def check_approve_return(command: ApproveReturn, now: datetime) -> None:
+    checks = Checks()
+    checks.time(command.expires_at, "expiresAt")
+    checks.refuse()
+    checks.that(command.expires_at is None or command.expires_at > now, "The time is past.", "expiresAt")
+    checks.refuse()
+
+
 def check_receive_return(command: ReceiveReturn) -> None:
     checks = Checks()
     parts = len(command.lines) + len(command.unexpected)
@@ -156,6 +164,7 @@ def check_receive_return(command: ReceiveReturn) -> None:
     for index, other in enumerate(command.unexpected[:MAX_LINES]):
         checks.sku(other.sku, "unexpected", str(index), "sku")
         checks.quantity(other.quantity, "unexpected", str(index), "quantity")
+    checks.time(command.received_at, "receivedAt")
     checks.refuse()
 
 

@@ -173,7 +173,13 @@ def check_dispatch_shipment(command: DispatchShipment) -> None:
     checks.that(by_order or not command.lines, "A shipment's lines are known already.", "lines")
     _check_labels(checks, command.carrier, command.service, command.packages)
     _check_units(checks, command.lines)
-    _check_time(checks, command.shipped_at, "shippedAt")
+    checks.time(command.shipped_at, "shippedAt")
+    checks.refuse()
+
+
+def check_collect_shipment(command: CollectShipment) -> None:
+    checks = Checks()
+    checks.time(command.collected_at, "collectedAt")
     checks.refuse()
 
 
@@ -203,7 +209,7 @@ def carrier_event_errors(event: CarrierEventReport, *at: str) -> tuple[UserError
     checks.text(event.partner_event_id, text.MAX_EXTERNAL_ID, *at, "partnerEventId")
     checks.text(event.place, text.MAX_LINE, *at, "place")
     checks.text(event.description, text.MAX_NOTE, *at, "description", multiline=True)
-    _check_time(checks, event.occurred_at, *at, "occurredAt")
+    checks.time(event.occurred_at, *at, "occurredAt")
     return tuple(checks.errors)
 
 
@@ -219,8 +225,3 @@ def _check_units(checks: Checks, lines: tuple[ShipUnits, ...]) -> None:
     checks.that(len(lines) <= MAX_LINES, f"Name at most {MAX_LINES} lines.", "lines")
     for index, line in enumerate(lines[:MAX_LINES]):
         checks.quantity(line.quantity, "lines", str(index), "quantity")
-
-
-def _check_time(checks: Checks, at: datetime | None, *field: str) -> None:
-    aware = at is None or at.tzinfo is not None
-    checks.that(aware, "A time says its offset, such as 2026-01-31T12:00:00Z.", *field)

@@ -18,6 +18,7 @@ from db.base import new_id
 from db.discrepancies import Discrepancy
 from db.engine import Session
 from db.returns import Return
+from domain import text
 from domain.access import SYSTEM, Principal, VisibilityClass
 from domain.discrepancies import DISCREPANCY, DiscrepancyKind, DiscrepancyStatus
 from domain.events import EventType
@@ -115,8 +116,9 @@ async def resolve_discrepancy(
 ) -> UUID:
     """Close a discrepancy. An order that waited for it may complete by that.
 
-    Raises `Refused`: NotFound, or InvalidTransition when it is resolved already.
+    Raises `Refused`: InvalidInput, NotFound, or InvalidTransition when it is resolved already.
     """
+    text.require(command.resolution, text.MAX_NOTE, field=("resolution",), multiline=True)
     statement = _visible(VisibilityClass.of(actor))
     parameters = {"id": command.discrepancy_id, **visibility.values(actor)}
     seen = (await session.execute(statement, parameters)).one_or_none()

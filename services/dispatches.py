@@ -23,6 +23,7 @@ from domain.shipment_commands import (
     DispatchShipment,
     ExpirePickup,
     Parcel,
+    check_collect_shipment,
     check_dispatch_shipment,
 )
 from domain.shipments import LEFT, SHIPMENT, ShipmentStatus
@@ -99,6 +100,7 @@ async def collect_shipment(
     session: Session, command: CollectShipment, /, *, actor: Principal, now: datetime
 ) -> tuple[UUID | None, tuple[UUID, ...]]:
     """Record that the customer took the goods at the location; answers like `dispatch_shipment`."""
+    check_collect_shipment(command)
     shipment = await lock_shipment(session, command.shipment_id, actor=actor, now=now)
     return await _leave_as(session, shipment, ShipmentStatus.COLLECTED, _Labels(), command.collected_at)
 

@@ -26,6 +26,7 @@ from domain.return_commands import (
     DeclineReturn,
     ExpireReturns,
     MarkReturnSent,
+    check_approve_return,
     check_return_text,
 )
 from domain.returns import ReturnState
@@ -50,11 +51,10 @@ async def approve_return(
     session: Session, command: ApproveReturn, /, *, actor: Principal, now: datetime
 ) -> UUID:
     """The goods may come: to the location named, else to the one that sent them."""
+    check_approve_return(command, now)
     change = await lock_return(session, command.return_id, actor=actor, now=now)
     await require_location(session, command.location_id, actor)
     expires_at = command.expires_at or now + EXPIRES_AFTER
-    if expires_at <= now:
-        raise Refused(InvalidInput(message="The time is past already.", field=("expiresAt",)))
     location_id = command.location_id or change.row.location_id or await _sender(session, change)
     if location_id is None:
         message = "Nothing says where the goods should go: name a location."

@@ -241,6 +241,32 @@ async def test_each_report_of_a_batch_is_answered_for_itself(engine: AsyncEngine
     await assert_invariants(engine)
 
 
+async def test_a_time_without_an_offset_and_a_resolution_that_is_no_text_are_refused(
+    engine: AsyncEngine,
+) -> None:
+    world = await make_world(engine, {"a": 10})
+    order_id, shipment_id = await shipped(world, "T1")
+    naive = CarrierEventReport(
+        partner_event_id="1",
+        kind=CarrierEventKind.DELIVERED,
+        occurred_at=datetime(2026, 1, 1),
+        tracking_number="T1",
+        carrier="DHL",
+    )
+    (outcome,) = await report(world, naive)
+    assert outcome.errors[0].field == ("events", "0", "occurredAt")
+    with pytest.raises(Refused):
+        await world.run(
+            dispatch_shipment,
+            DispatchShipment(shipment_id=shipment_id, shipped_at=datetime(2026, 1, 1)),
+        )
+    with pytest.raises(Refused):
+        await world.run(
+            resolve_discrepancy, ResolveDiscrepancy(discrepancy_id=unknown_id(), resolution="\x00")
+        )
+    assert (await shipments_of(world, order_id))[0].delivery_status is None
+
+
 async def test_a_number_used_again_means_the_latest_parcel(engine: AsyncEngine) -> None:
     world = await make_world(engine, {"a": 10})
     old, _ = await shipped(world, "T1")
