@@ -55,8 +55,8 @@ from schema.shipments import CarrierEvent, Shipment
 from services.deliveries import record_carrier_events
 from services.dispatches import collect_shipment, dispatch_shipment, expire_pickup
 from services.outcomes import ItemOutcome
+from services.shipment_cancellation import cancel_shipment
 from services.shipments import (
-    cancel_shipment,
     create_shipment,
     pack_shipment,
     ready_for_pickup,

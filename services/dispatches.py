@@ -33,6 +33,7 @@ from services import (
     discrepancies,
     fulfillment,
     packages,
+    shipment_cancellation,
     shipments,
     short_picks,
     stray_departures,
@@ -326,5 +327,5 @@ async def _tell_location(session: Session, change: FulfillmentChange, shipment: 
             location_id=change.location_id,
             reason=ReturnReason.CANCELLED_TOO_LATE,
         )
-    await shipments.cancel_overtaken(session, change)
+    await shipment_cancellation.cancel_overtaken(session, change)
     await short_picks.end_if_done(session, change)

@@ -26,10 +26,8 @@ from domain.access import SYSTEM, Principal, VisibilityClass
 from domain.errors import InvalidTransition, NotFound, QuantityExceeded, Refused
 from domain.events import SHIPMENT_EVENTS
 from domain.fulfillment import FULFILLMENT_ORDER, FulfillmentOrderStatus, RequestStatus
-from domain.fulfillment_commands import check_reason
 from domain.ids import Prefix
 from domain.shipment_commands import (
-    CancelShipment,
     CreateShipment,
     PackShipment,
     Parcel,
@@ -359,25 +357,6 @@ async def ready_for_pickup(
     return change.id
 
 
-async def cancel_overtaken(session: Session, change: FulfillmentChange) -> None:
-    """Cancel shipments in the making whose units have left otherwise, the newest first."""
-    left = change.open_units
-    rows = await session.execute(
-        sa.select(Shipment.id)
-        .where(Shipment.fulfillment_order_id == change.id, Shipment.status.in_(WAITING))
-        .order_by(Shipment.id)
-    )
-    for shipment_id in rows.scalars().all():
-        waiting = await load_shipment(session, change.order, shipment_id)
-        units = units_of(waiting)
-        if all(quantity <= left[line_id] for line_id, quantity in units.items()):
-            left = {line_id: open_ - units.get(line_id, 0) for line_id, open_ in left.items()}
-            continue
-        if waiting.status in PICKED:
-            await count_picked(session, waiting, back=True)
-        await move(session, waiting, ShipmentStatus.CANCELLED, details={"reason": "Its units have left."})
-
-
 def units_of(change: ShipmentChange) -> dict[UUID, int]:
     """The shipment's units by fulfillment order line."""
     units: dict[UUID, int] = {}
@@ -386,18 +365,3 @@ def units_of(change: ShipmentChange) -> dict[UUID, int]:
         if line_id is not None:
             units[line_id] = units.get(line_id, 0) + line.quantity
     return units
-
-
-async def cancel_shipment(
-    session: Session, command: CancelShipment, /, *, actor: Principal, now: datetime
-) -> UUID:
-    """Undo a shipment that has not left: its units can go into another one."""
-    check_reason(command.reason, "reason")
-    change = await lock_shipment(session, command.shipment_id, actor=actor, now=now)
-    picked = change.status in PICKED
-    details = {"reason": command.reason} if command.reason else {}
-    await move(session, change, ShipmentStatus.CANCELLED, details=details)
-    if picked:
-        await count_picked(session, change, back=True)
-    await save(session, change.order)
-    return change.id

@@ -75,7 +75,8 @@ from services.order_cancellation import cancel_order
 from services.return_inspection import inspect_return, receive_return
 from services.return_requests import request_return
 from services.returns import approve_return, cancel_return, close_return
-from services.shipments import cancel_shipment, create_shipment, pack_shipment, ready_for_pickup
+from services.shipment_cancellation import cancel_shipment
+from services.shipments import create_shipment, pack_shipment, ready_for_pickup
 from services.short_picks import mark_short
 from services.stock_intake import adjust_stock
 from services.transactions import Outcome, RecordResult, record_result

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.payments import Refund
-from db.returns import Return, ReturnLine
-from domain.access import PORTAL_SCOPES, Principal, PrincipalKind
+from db.returns import Return
 from domain.errors import InvalidInput, InvalidTransition, NotFound, QuantityExceeded, Refused
-from domain.money import Money
-from domain.order_commands import PaymentIntent
-from domain.payment_commands import CreateRefund
-from domain.payments import PaymentMethod
 from domain.return_commands import (
     ApproveReturn,
     CancelReturn,
     CloseReturn,
     DeclineReturn,
     ExpireReturns,
-    InspectedUnits,
-    InspectReturn,
     MarkReturnSent,
     ReceivedUnits,
     ReceiveReturn,
@@ -34,9 +25,8 @@ from domain.return_commands import (
     ReturnUnits,
     UnexpectedUnits,
 )
-from domain.returns import Disposition, ReturnReason
-from services.refunds import create_refund
-from services.return_inspection import inspect_return, receive_return
+from domain.returns import ReturnReason
+from services.return_inspection import receive_return
 from services.return_requests import request_return
 from services.returns import (
     approve_return,
@@ -47,105 +37,26 @@ from services.returns import (
     mark_return_sent,
 )
 from tests.fulfillment.steps import (
-    CARD,
-    accepted,
     backlog,
     discrepancies_of,
     movements,
     settle_payments,
-    ship,
     unknown_id,
     warehouse,
 )
 from tests.invariants import assert_invariants
-from tests.world import STAFF, World, make_world
-
-
-async def sold(world: World, *lines: tuple[str, int], **more: Any) -> UUID:
-    """An order that was paid by card and has left."""
-    order_id = await world.place(*lines, payment=CARD, **more)
-    await settle_payments(world, order_id)
-    await ship(world, await accepted(world, order_id))
-    await settle_payments(world, order_id)
-    return order_id
-
-
-async def requested(world: World, order_id: UUID, *quantities: int, actor: Principal = STAFF) -> UUID:
-    lines = await world.lines(order_id)
-    return_id: UUID = await world.run(
-        request_return,
-        RequestReturn(
-            order_id=order_id,
-            lines=tuple(
-                ReturnUnits(order_line_id=line.id, quantity=quantity, reason=ReturnReason.DOES_NOT_FIT)
-                for line, quantity in zip(lines, quantities, strict=False)
-                if quantity
-            ),
-        ),
-        actor,
-    )
-    return return_id
-
-
-async def opened(world: World, order_id: UUID, *quantities: int) -> UUID:
-    return_id = await requested(world, order_id, *quantities)
-    await world.run(approve_return, ApproveReturn(return_id=return_id))
-    return return_id
-
-
-async def received(world: World, order_id: UUID, *quantities: int) -> UUID:
-    return_id = await opened(world, order_id, *quantities)
-    await receive(world, return_id, *(quantity for quantity in quantities if quantity))
-    return return_id
-
-
-async def receive(world: World, return_id: UUID, *quantities: int, **more: Any) -> None:
-    lines = await return_lines(world, return_id)
-    units = [
-        ReceivedUnits(line_id=line.id, quantity=quantity)
-        for line, quantity in zip(lines, quantities, strict=False)
-        if quantity
-    ]
-    await world.run(
-        receive_return, ReceiveReturn(return_id=return_id, lines=tuple(units), **more), warehouse(world)
-    )
-
-
-async def inspect(
-    world: World,
-    return_id: UUID,
-    *judged: tuple[int, int],
-    disposition: Disposition | None = Disposition.RESTOCK,
-    **more: Any,
-) -> None:
-    lines = await return_lines(world, return_id)
-    await world.run(
-        inspect_return,
-        InspectReturn(
-            return_id=return_id,
-            lines=tuple(
-                InspectedUnits(line_id=line.id, accepted=accepted, rejected=rejected, disposition=disposition)
-                for line, (accepted, rejected) in zip(lines, judged, strict=False)
-            ),
-            **more,
-        ),
-        warehouse(world),
-    )
-
-
-async def return_lines(world: World, return_id: UUID) -> list[sa.Row[Any]]:
-    return await world.all(
-        sa.select(ReturnLine.__table__).where(ReturnLine.return_id == return_id).order_by(ReturnLine.id)
-    )
-
-
-async def the_return(world: World, return_id: UUID) -> sa.Row[Any]:
-    return await world.one(sa.select(Return.__table__).where(Return.id == return_id))
-
-
-async def refunds(world: World, order_id: UUID) -> list[tuple[str, int, UUID | None]]:
-    rows = await world.all(sa.select(Refund.__table__).where(Refund.order_id == order_id).order_by(Refund.id))
-    return [(str(row.status), row.amount, row.return_id) for row in rows]
+from tests.returns.steps import (
+    customer,
+    inspect,
+    opened,
+    receive,
+    refunds,
+    requested,
+    return_lines,
+    sold,
+    the_return,
+)
+from tests.world import make_world
 
 
 async def test_one_unit_comes_back_is_restocked_and_paid_back(engine: AsyncEngine) -> None:
@@ -190,56 +101,6 @@ async def test_one_unit_comes_back_is_restocked_and_paid_back(engine: AsyncEngin
         "RETURN_INSPECTED",
         "RETURN_CLOSED",
     ]
-    await assert_invariants(engine)
-
-
-async def test_units_that_came_back_one_by_one_add_up_to_the_line(engine: AsyncEngine) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await sold(world, ("a", 3))
-    async with engine.begin() as session:  # 10.00 for three: a price that does not divide
-        await session.execute(
-            sa.text("update order_line set net_total = 1000, gross_total = 1000 where order_id = :id"),
-            {"id": order_id},
-        )
-    amounts = []
-    for _ in range(3):
-        return_id = await received(world, order_id, 1)
-        await inspect(world, return_id, (1, 0))
-        amounts.append((await return_lines(world, return_id))[0].refund_amount)
-    assert amounts == [333, 334, 333]
-
-
-@pytest.mark.parametrize(
-    ("disposition", "buckets"),
-    [
-        (Disposition.RESTOCK, (9, 0, 0)),
-        (Disposition.DAMAGED, (7, 2, 0)),
-        (Disposition.QUARANTINE, (7, 0, 2)),
-        (Disposition.SCRAP, (7, 0, 0)),
-    ],
-)
-async def test_a_disposition_decides_which_stock_the_units_enter(
-    engine: AsyncEngine, disposition: Disposition, buckets: tuple[int, int, int]
-) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await sold(world, ("a", 3))
-    return_id = await received(world, order_id, 2)
-    await inspect(world, return_id, (2, 0), disposition=disposition)
-    level = await world.level("a")
-    assert (level.sellable, level.damaged, level.quarantine) == buckets
-    await assert_invariants(engine)
-
-
-async def test_rejected_units_are_neither_restocked_nor_paid(engine: AsyncEngine) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await sold(world, ("a", 3))
-    return_id = await received(world, order_id, 2)
-    await inspect(world, return_id, (0, 2), disposition=Disposition.RETURN_TO_CUSTOMER)
-    row = await the_return(world, return_id)
-    assert (row.status, row.customer_status) == ("CLOSED", "CLOSED")
-    assert await refunds(world, order_id) == []
-    assert await backlog(world, "a") == (7, 0, 0)
-    assert (await world.order(order_id)).return_status == "NONE"
     await assert_invariants(engine)
 
 
@@ -351,67 +212,6 @@ async def test_what_has_not_come_keeps_the_return_open_until_it_is_closed_by_han
     await assert_invariants(engine)
 
 
-async def test_more_units_than_were_received_cannot_be_judged(engine: AsyncEngine) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await sold(world, ("a", 3))
-    return_id = await received(world, order_id, 2)
-    with pytest.raises(Refused) as refused:
-        await inspect(world, return_id, (2, 1))
-    (error,) = refused.value.errors
-    assert isinstance(error, QuantityExceeded)
-    assert (error.requested, error.limit) == (3, 2)
-    await inspect(world, return_id, (1, 0))
-    await inspect(world, return_id, (0, 1), disposition=Disposition.SCRAP)
-    (line,) = await return_lines(world, return_id)
-    assert (line.quantity_accepted, line.quantity_rejected) == (1, 1)
-    await assert_invariants(engine)
-
-
-async def test_an_order_that_was_never_paid_gives_nothing_back(engine: AsyncEngine) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await world.place(("a", 3), payment=PaymentIntent(method=PaymentMethod.INVOICE))
-    await ship(world, await accepted(world, order_id))
-    return_id = await received(world, order_id, 1)
-    await inspect(world, return_id, (1, 0))
-    assert await refunds(world, order_id) == []
-    order = await world.order(order_id)
-    assert (order.credited_total, order.received_total) == (1000, 0)
-    row = await the_return(world, return_id)
-    assert (row.status, row.customer_status) == ("CLOSED", "CLOSED")
-    await assert_invariants(engine)
-
-
-async def test_a_return_judged_without_a_refund_waits_for_staff_to_make_one(engine: AsyncEngine) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await sold(world, ("a", 3))
-    return_id = await received(world, order_id, 1)
-    await inspect(world, return_id, (1, 0), refund=False)
-    assert await refunds(world, order_id) == []
-    assert (await the_return(world, return_id)).status == "OPEN"
-    await world.run(
-        create_refund, CreateRefund(order_id=order_id, amount=Money(1000, "EUR"), return_id=return_id)
-    )
-    await settle_payments(world, order_id)
-    assert (await the_return(world, return_id)).status == "CLOSED"
-    await assert_invariants(engine)
-
-
-async def test_a_refund_may_precede_the_inspection(engine: AsyncEngine) -> None:
-    world = await make_world(engine, {"a": 10})
-    order_id = await sold(world, ("a", 3))
-    return_id = await opened(world, order_id, 1)
-    await world.run(
-        create_refund, CreateRefund(order_id=order_id, amount=Money(1000, "EUR"), return_id=return_id)
-    )
-    await settle_payments(world, order_id)
-    assert (await the_return(world, return_id)).customer_status == "REFUNDED"
-    await receive(world, return_id, 1)
-    await inspect(world, return_id, (1, 0))
-    assert await refunds(world, order_id) == [("SUCCEEDED", 1000, return_id)]
-    assert (await the_return(world, return_id)).status == "CLOSED"
-    await assert_invariants(engine)
-
-
 async def test_returns_expire_when_nothing_comes(engine: AsyncEngine) -> None:
     world = await make_world(engine, {"a": 10})
     order_id = await sold(world, ("a", 3))
@@ -428,15 +228,6 @@ async def test_returns_expire_when_nothing_comes(engine: AsyncEngine) -> None:
     states = [(await the_return(world, return_id)).status for return_id in (silent, half, waiting)]
     assert states == ["EXPIRED", "OPEN", "OPEN"]
     await assert_invariants(engine)
-
-
-def customer(world: World) -> Principal:
-    return Principal(
-        kind=PrincipalKind.CUSTOMER,
-        account="customer:ada",
-        scopes=PORTAL_SCOPES,
-        customer_id=world.customer_id,
-    )
 
 
 async def test_a_customer_asks_for_its_own_goods_only(engine: AsyncEngine) -> None:

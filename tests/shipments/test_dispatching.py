@@ -19,7 +19,8 @@ from domain.shipment_commands import (
     StartPicking,
 )
 from services.dispatches import collect_shipment, dispatch_shipment, expire_pickup
-from services.shipments import cancel_shipment, pack_shipment, ready_for_pickup, start_picking
+from services.shipment_cancellation import cancel_shipment
+from services.shipments import pack_shipment, ready_for_pickup, start_picking
 from tests.fulfillment.steps import (
     CARD,
     accepted,
