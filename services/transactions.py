@@ -356,7 +356,10 @@ async def _again(
                 provider_reference=result.provider_reference,
             )
         return
-    report = f"{result.transaction_id}:{result.outcome}:{result.amount}"
+    amount = transaction.amount if result.amount is None else result.amount
+    after_all = transaction.status is TransactionStatus.FAILED
+    # Reports differ in what they say of the amount; the money of one request moves once.
+    report = f"{result.transaction_id}:{result.outcome}" + ("" if after_all else f":{amount}")
     new = await record_discrepancy(
         session,
         change,
@@ -369,11 +372,10 @@ async def _again(
             "recorded": transaction.status,
             "recordedAmount": transaction.amount,
             "reported": result.outcome,
-            "reportedAmount": transaction.amount if result.amount is None else result.amount,
+            "reportedAmount": amount,
         },
     )
-    if new is not None and transaction.status is TransactionStatus.FAILED:
-        amount = transaction.amount if result.amount is None else result.amount
+    if new is not None and after_all:
         await add_reported(session, change, books, book, transaction.kind, amount, result)
 
 

@@ -345,6 +345,18 @@ async def test_a_failure_that_turns_out_to_be_a_success_counts_once_and_is_put_b
     assert (await shop.the_order(order_id)).received_total == 10_000
 
 
+async def test_a_failed_sale_that_is_reported_received_with_and_without_its_amount_is_paid_once(
+    shop: Shop,
+) -> None:
+    order_id = await shop.order(PaymentMethod.PIX)
+    transaction_id = await answer(shop, order_id, Outcome.FAILED)
+    for amount in (None, 10_000, 9_999):
+        command = RecordResult(transaction_id=transaction_id, outcome=Outcome.SUCCEEDED, amount=amount)
+        await shop.work.run(record_result, command, actor=SYSTEM)
+    assert await shop.transactions(order_id) == [("SALE", "FAILED", 10_000), ("SALE", "SUCCEEDED", 10_000)]
+    assert (await shop.the_order(order_id)).received_total == 10_000
+
+
 async def test_a_success_that_is_reported_as_failed_later_is_put_before_staff_and_stays(shop: Shop) -> None:
     order_id = await shop.order(PaymentMethod.PIX)
     transaction_id = await answer(shop, order_id, Outcome.SUCCEEDED)
