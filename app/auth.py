@@ -11,6 +11,7 @@ to start with one.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +20,14 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from joserfc.jws import extract_compact
 
-from app.issuer import LEEWAY_SECONDS, Issuer
+from app.issuer import LEEWAY_SECONDS, REFRESH_SECONDS, Issuer
 from domain.access import ALL_SCOPES, PORTAL_SCOPES, Principal, PrincipalKind, Scope
 
 ISSUER = "maestro-oms-development"
 AUDIENCE = "maestro-oms"
+
+MAX_KNOWN = 10_000
+"""Verified tokens that are remembered."""
 DEVELOPMENT_ALGORITHMS = ["HS256"]
 
 _DEVELOPMENT = jwt.JWTClaimsRegistry(
@@ -42,13 +46,22 @@ class Unauthenticated(Exception):
     """The credentials are missing, malformed, expired or not ours; the message says which."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A verified token: whose it is, when it expires, and until when it need not be verified again."""
+
+    principal: Principal
+    expires: float
+    until: float
+
+
 class Authenticator:
     """Turns an Authorization header into a principal; knows a development secret, an issuer, both or none."""
 
     def __init__(self, secret: str | None, issuer: Issuer | None = None) -> None:
         self._key = OctKey.import_key(secret.encode()) if secret else None
         self._issuer = issuer
-        self._known: dict[str, tuple[float, Principal]] = {}
+        self._known: dict[str, _Known] = {}
 
     def authenticate(self, authorization: str | None) -> Principal:
         """The caller, or `Unauthenticated`. Verified tokens are remembered until they expire."""
@@ -61,13 +74,16 @@ class Authenticator:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("The Authorization header must be: Bearer <token>.")
+        now = time.time()
         known = self._known.get(token)
-        if known is not None and known[0] + LEEWAY_SECONDS > time.time():
-            return known[1], known[0]
+        if known is not None and known.until > now:
+            return known.principal, known.expires
         principal, expires = self._verify(token)
-        if len(self._known) >= 10_000:
+        if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[token] = (expires, principal)
+        # Not until it expires: a key that its issuer withdraws must stop to count.
+        until = min(expires + LEEWAY_SECONDS, now + REFRESH_SECONDS)
+        self._known[token] = _Known(principal, expires, until)
         return principal, expires
 
     def _verify(self, token: str) -> tuple[Principal, float]:
@@ -98,10 +114,14 @@ def principal_of(claims: dict[str, Any]) -> Principal:
     def one(name: str) -> UUID | None:
         return UUID(claims[name]) if claims.get(name) else None
 
+    kind = PrincipalKind(claims["kind"])
+    scopes = frozenset(Scope(scope) for scope in str(claims.get("scope", "")).split())
+    if kind in (PrincipalKind.CUSTOMER, PrincipalKind.GUEST):
+        scopes &= PORTAL_SCOPES  # whatever the issuer says, a portal stays a portal
     return Principal(
-        kind=PrincipalKind(claims["kind"]),
+        kind=kind,
         account=str(claims["sub"]),
-        scopes=frozenset(Scope(scope) for scope in str(claims.get("scope", "")).split()),
+        scopes=scopes,
         channels=ids("channels"),
         locations=ids("locations"),
         customer_id=one("customer"),

@@ -26,7 +26,7 @@ from db.payments import Payment
 from db.products import PriceList
 from db.returns import Return
 from db.shipments import Package, Shipment
-from db.stock import Reservation
+from db.stock import Reservation, ReservationLine, StockLevel
 from domain.access import Principal, PrincipalKind, VisibilityClass
 from domain.events import CUSTOMER_EVENT_TYPES
 
@@ -109,6 +109,11 @@ def _sent_from_location(row: FromClause, caller: VisibilityClass) -> Predicate:
     return here
 
 
+def _fulfillment_orders(row: FromClause, caller: VisibilityClass) -> Predicate:
+    """What is asked of locations is the merchant's business: customers see what leaves them."""
+    return sa.false() if caller.kind in PORTAL else _sent_from_location(row, caller)
+
+
 def _through(table: Any, join: Callable[[FromClause, FromClause], Predicate], rule: Rule) -> Rule:
     """A row is visible when the row of `table` it hangs on is."""
 
@@ -137,7 +142,31 @@ def _channels(row: FromClause, caller: VisibilityClass) -> Predicate:
     if caller.kind in PORTAL:
         order = Order.__table__.alias()
         return sa.exists().where(order.c.channel_id == row.c.id, _orders(order, caller))
-    return _in_channels(row.c.id) if caller.by_channel else sa.true()
+    return _sold_through(row.c.id, caller)
+
+
+def _sold_through(channel_id: ColumnElement[Any], caller: VisibilityClass) -> Predicate:
+    """Channels and what belongs to them: one's own, and those that one's locations serve."""
+    conditions: list[Predicate] = []
+    if caller.by_channel:
+        conditions.append(_in_channels(channel_id))
+    if caller.by_location:
+        served = ChannelLocation.__table__.alias()
+        conditions.append(
+            sa.exists().where(served.c.channel_id == channel_id, _in_locations(served.c.location_id))
+        )
+    return sa.and_(sa.true(), *conditions)
+
+
+def _channel_locations(row: FromClause, caller: VisibilityClass) -> Predicate:
+    if caller.kind in PORTAL:
+        return sa.false()
+    conditions: list[Predicate] = []
+    if caller.by_channel:
+        conditions.append(_in_channels(row.c.channel_id))
+    if caller.by_location:
+        conditions.append(_in_locations(row.c.location_id))
+    return sa.and_(sa.true(), *conditions)
 
 
 def _serves_channels(location_id: ColumnElement[Any]) -> Predicate:
@@ -204,9 +233,7 @@ def _companies(row: FromClause, caller: VisibilityClass) -> Predicate:
 def _price_lists(row: FromClause, caller: VisibilityClass) -> Predicate:
     if caller.kind in PORTAL:
         return sa.false()
-    if caller.by_channel:
-        return sa.or_(row.c.channel_id.is_(None), _in_channels(row.c.channel_id))
-    return sa.true()
+    return sa.or_(row.c.channel_id.is_(None), _sold_through(row.c.channel_id, caller))
 
 
 def _products(row: FromClause, caller: VisibilityClass) -> Predicate:
@@ -216,7 +243,24 @@ def _products(row: FromClause, caller: VisibilityClass) -> Predicate:
 def _reservations(row: FromClause, caller: VisibilityClass) -> Predicate:
     if caller.kind in PORTAL:
         return sa.false()
-    return _in_channels(row.c.channel_id) if caller.by_channel else sa.true()
+    conditions: list[Predicate] = []
+    if caller.by_channel:
+        conditions.append(_in_channels(row.c.channel_id))
+    if caller.by_location:
+        # Only what lies wholly with the caller: releasing a reservation frees all of it.
+        conditions += [_holds_at(row, caller, here=True), ~_holds_at(row, caller, here=False)]
+    return sa.and_(sa.true(), *conditions)
+
+
+def _holds_at(row: FromClause, caller: VisibilityClass, *, here: bool) -> sa.Exists:
+    """Whether the reservation holds something at (or, not `here`, outside) the caller's locations."""
+    line, level = ReservationLine.__table__.alias(), StockLevel.__table__.alias()
+    inside = _in_locations(level.c.location_id)
+    return sa.exists().where(
+        line.c.reservation_id == row.c.id,
+        level.c.id == line.c.stock_level_id,
+        inside if here else sa.not_(inside),
+    )
 
 
 def _events(row: FromClause, caller: VisibilityClass) -> Predicate:
@@ -260,13 +304,7 @@ _of_shipment = _through(Shipment, lambda row, parent: parent.c.id == row.c.shipm
 
 RULES: dict[str, Rule] = {
     "channel": _channels,
-    "channel_location": lambda row, caller: (
-        sa.false()
-        if caller.kind in PORTAL
-        else _in_channels(row.c.channel_id)
-        if caller.by_channel
-        else sa.true()
-    ),
+    "channel_location": _channel_locations,
     "external_id": _external_ids,
     "location": _locations,
     "company": _companies,
@@ -282,7 +320,9 @@ RULES: dict[str, Rule] = {
     "stock_movement": _stock,
     "allocation": _staff_of_order,
     "backorder": _staff_of_order,
-    "availability": lambda row, caller: _in_channels(row.c.channel_id) if caller.by_channel else sa.true(),
+    "availability": lambda row, caller: (
+        sa.true() if caller.kind in PORTAL else _sold_through(row.c.channel_id, caller)
+    ),
     "reservation": _reservations,
     "reservation_line": _through(
         Reservation, lambda row, parent: parent.c.id == row.c.reservation_id, _reservations
@@ -295,9 +335,9 @@ RULES: dict[str, Rule] = {
     "payment": _of_visible_order,
     "payment_transaction": _of_payment,
     "refund": _of_visible_order,
-    "fulfillment_order": _sent_from_location,
+    "fulfillment_order": _fulfillment_orders,
     "fulfillment_order_line": _through(
-        FulfillmentOrder, lambda row, parent: parent.c.id == row.c.fulfillment_order_id, _sent_from_location
+        FulfillmentOrder, lambda row, parent: parent.c.id == row.c.fulfillment_order_id, _fulfillment_orders
     ),
     "shipment": _sent_from_location,
     "shipment_line": _of_shipment,
@@ -344,7 +384,7 @@ THROUGH_PARENT: dict[str, Rule] = {
     "stock_movement": _stock,
     "channel_location": RULES["channel_location"],
     "price": RULES["price"],
-    "fulfillment_order": _here_only,
+    "fulfillment_order": lambda row, caller: sa.false() if caller.kind in PORTAL else _here_only(row, caller),
     "shipment": _here_only,
     "returns": _here_only,
     "event": _events,

@@ -8,10 +8,13 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from db.channels import Channel
+from db.discrepancies import Discrepancy
 from db.engine import Session
 from db.orders import Order
+from db.shipments import Shipment
 from domain.access import SYSTEM, Principal
-from domain.orders import OrderStatus
+from domain.discrepancies import DiscrepancyStatus
+from domain.orders import FulfillmentStatus, OrderStatus
 from services.order_changes import lock_order, save
 
 _QUIET = (
@@ -19,6 +22,9 @@ _QUIET = (
     .join(Channel, Channel.id == Order.channel_id)
     .where(
         Order.status == OrderStatus.PROCESSING,
+        Order.fulfillment_status == FulfillmentStatus.FULFILLED,
+        # What went wrong on the way waits for staff, however long ago it left.
+        ~sa.exists().where(Discrepancy.order_id == Order.id, Discrepancy.status == DiscrepancyStatus.OPEN),
         Order.dispatched_at.is_not(None),
         Order.dispatched_at
         <= sa.bindparam("now", type_=sa.TIMESTAMP(timezone=True))
@@ -33,10 +39,13 @@ _QUIET = (
 async def complete_quiet_orders(
     session: Session, limit: int, /, *, actor: Principal = SYSTEM, now: datetime
 ) -> int:
-    """Settle up to `limit` orders whose channel's waiting time is over; returns how many were looked at."""
+    """Settle up to `limit` orders whose channel's waiting time is over; returns how many were completed."""
     order_ids: list[UUID] = list(
         (await session.execute(_QUIET, {"now": now, "limit": limit})).scalars().all()
     )
+    completed = 0
     for order_id in order_ids:
-        await save(session, await lock_order(session, order_id, actor=actor, now=now))
-    return len(order_ids)
+        change = await lock_order(session, order_id, actor=actor, now=now)
+        await save(session, change)
+        completed += change.values.get("status") is OrderStatus.COMPLETED
+    return completed

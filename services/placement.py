@@ -15,12 +15,13 @@ from sqlalchemy.dialects.postgresql import insert
 from db import visibility
 from db.base import new_id
 from db.channels import ExternalId
-from db.customers import Customer
+from db.customers import Company, Customer
 from db.engine import Session
 from db.orders import Order, OrderAdjustment, OrderLine, OrderTaxLine
 from domain.access import Principal, VisibilityClass
 from domain.errors import AlreadyExists, InvalidInput, Refused, UserError
 from domain.events import EventType
+from domain.ids import Prefix
 from domain.order_commands import PlaceOrder, check_place_order
 from domain.orders import (
     AdjustmentKind,
@@ -57,7 +58,8 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
     if command.currency not in (None, currency):
         message = f"The channel {channel.code} sells in {currency}, not in {command.currency}."
         raise Refused(InvalidInput(message=message, field=("currencyCode",)))
-    customer = await _load_customer(session, command.customer_id, actor)
+    customer = await _load_visible(session, Customer, command.customer_id, actor, "customerId")
+    company = await _load_visible(session, Company, command.company_id, actor, "companyId")
     products = await load_products(session, command, currency=currency, now=now)
     priced = _price(command, channel.pricing_authority, products, currency)
     order_id = new_id()
@@ -80,7 +82,7 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
         ],
         held=held,
     )
-    order = await _insert_order(session, order_id, command, channel, customer, priced, currency, now)
+    order = await _insert_order(session, order_id, command, channel, customer, company, priced, currency, now)
     change = OrderChange(order=order, actor=actor, now=now)
     line_ids = await _insert_lines(session, change, command, products, priced, promise)
     await _insert_adjustments(session, change, command, priced, line_ids)
@@ -93,21 +95,30 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
 
 
 @lru_cache(maxsize=256)
-def _customer_statement(caller: VisibilityClass) -> sa.Select[Any]:
-    table = Customer.__table__
+def _visible_statement(entity: type[Customer] | type[Company], caller: VisibilityClass) -> sa.Select[Any]:
+    table = entity.__table__
     return sa.select(table).where(
-        table.c.id == sa.bindparam("id", type_=sa.Uuid()), visibility.predicate("customer", table, caller)
+        table.c.id == sa.bindparam("id", type_=sa.Uuid()),
+        visibility.predicate(entity.__tablename__, table, caller),
     )
 
 
-async def _load_customer(session: Session, customer_id: UUID | None, actor: Principal) -> Row[Any] | None:
-    if customer_id is None:
+async def _load_visible(
+    session: Session,
+    entity: type[Customer] | type[Company],
+    entity_id: UUID | None,
+    actor: Principal,
+    field: str,
+) -> Row[Any] | None:
+    """The customer or company that the order names, if the actor may see it."""
+    if entity_id is None:
         return None
-    statement = _customer_statement(VisibilityClass.of(actor))
-    parameters = {"id": customer_id, **visibility.values(actor)}
+    statement = _visible_statement(entity, VisibilityClass.of(actor))
+    parameters = {"id": entity_id, **visibility.values(actor)}
     row: Row[Any] | None = (await session.execute(statement, parameters)).one_or_none()
     if row is None:
-        raise not_found("cus", customer_id, "customerId")
+        prefix = Prefix.CUSTOMER if entity is Customer else Prefix.COMPANY
+        raise not_found(prefix, entity_id, field)
     return row
 
 
@@ -189,6 +200,7 @@ async def _insert_order(
     command: PlaceOrder,
     channel: Row[Any],
     customer: Row[Any] | None,
+    company: Row[Any] | None,
     priced: PricedOrder,
     currency: str,
     now: datetime,
@@ -209,7 +221,11 @@ async def _insert_order(
         "return_status": ReturnStatus.NONE,
         "origin": Origin.PLACED,
         "customer_id": customer.id if customer is not None else None,
-        "company_id": command.company_id or (customer.company_id if customer is not None else None),
+        "company_id": company.id
+        if company is not None
+        else customer.company_id
+        if customer is not None
+        else None,
         "sales_representative": command.sales_representative,
         "email": email,
         "phone": command.phone or (customer.phone if customer is not None else None),

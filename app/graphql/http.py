@@ -72,8 +72,9 @@ class GraphQLEndpoint:
             await _send(send, refusal(f"Accept one of: {offered}.", "NOT_ACCEPTABLE", 406), JSON)
             return
         try:
-            request = await self._request(scope, receive, headers)
+            # First: nobody without a token makes us read a body or keep a document.
             principal = self._authenticate(_text(headers.get(b"authorization")))
+            request = await self._request(scope, receive, headers)
         except _Gone:
             return
         except BadRequest as bad:
