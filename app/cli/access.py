@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.terminal import DataOption, database, fail, run
+from app.cli.terminal import DataOption, database, fail, load_settings, run
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -79,15 +79,17 @@ def token(
 
       curl -H "authorization: Bearer $(oms token)" …
     """
+    from app.auth import staff
     from app.development import UnknownCallerError, token_for
 
     if role is Role.GUEST and order is None:
         fail("a guest sees one order: name it with --order, by id or number.")
+    settings = load_settings(data_dir=data)
     try:
-        if role is Role.STAFF:
-            settings, caller = _staff(data)
+        if role is Role.STAFF:  # who sees everything: no database is needed to say who that is
+            caller = staff()
         else:
-            with database(data) as (settings, url):
+            with database(data) as (_, url):
                 caller = run(
                     _find(
                         role=role,
@@ -101,14 +103,6 @@ def token(
     except UnknownCallerError as error:
         fail(str(error))
     print(token_for(_secret(settings, data), caller))  # noqa: T201 - alone on its line, for $(…)
-
-
-def _staff(data: Path | None) -> tuple[Settings, Principal]:
-    """Staff see everything: no database is needed to say who that is."""
-    from app.auth import staff
-    from app.cli.terminal import load_settings
-
-    return load_settings(data_dir=data), staff()
 
 
 def _secret(settings: Settings, data: Path | None) -> str:

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from app.auth import Authenticator
+from app.development import secret_of
 from db.engine import asyncpg_dsn
 from db.invariants import invariants
 from domain.access import PrincipalKind
@@ -183,6 +184,18 @@ def test_a_token_stands_alone_on_the_last_line_and_names_its_bearer(
     assert authenticator.authenticate(f"Bearer {staff.stdout.strip()}").kind is PrincipalKind.STAFF
     bearer = authenticator.authenticate(f"Bearer {partner.stdout.splitlines()[-1]}")
     assert (bearer.kind, bearer.channels) == (PrincipalKind.PARTNER, (UUID(str(channel)),))
+
+
+@pytest.mark.parametrize("role", ["staff", "partner"])
+def test_a_token_is_signed_with_the_secret_of_the_data_directory(
+    oms: Run, directory: Path, role: str
+) -> None:
+    migrated = oms("migrate", OMS_DATA_DIR=str(directory))
+    assert migrated.returncode == 0, migrated.stderr
+    token = oms("token", "--as", role, OMS_DATA_DIR=str(directory))
+    assert token.returncode == 0, token.stderr
+    bearer = Authenticator(secret_of(directory)).authenticate(f"Bearer {token.stdout.splitlines()[-1]}")
+    assert bearer.kind == role.upper()
 
 
 @pytest.mark.parametrize(
