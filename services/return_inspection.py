@@ -15,7 +15,7 @@ from db.payments import Refund
 from db.returns import ReturnLine
 from domain.access import Principal
 from domain.discrepancies import DiscrepancyKind
-from domain.errors import NotFound, QuantityExceeded, Refused, UserError
+from domain.errors import InvalidInput, NotFound, QuantityExceeded, Refused, UserError
 from domain.events import EventType
 from domain.ids import Prefix, format_id
 from domain.money import refund_of
@@ -34,7 +34,7 @@ from services.events import Event
 from services.return_changes import ReturnChange, load_return, lock_return, move, save_return
 from services.return_money import to_ask_for
 from services.return_requests import require_location
-from services.returns import close_if_settled
+from services.returns import EXPIRES_AFTER, close_if_settled, sender
 from services.stock_changes import Movement
 
 
@@ -44,20 +44,32 @@ async def receive_return(
     """Record what came in. A fact: more than expected, or something else, is a discrepancy.
 
     Goods of a return that nobody has approved yet approve it: they are here. Goods
-    of one that has ended are recorded as a discrepancy alone.
+    of one that has ended are recorded as a discrepancy alone. They are where the
+    report says, else where they were to go, else where they came from.
+
+    Raises `Refused`: NotFound, InvalidInput for another location while units that
+    came in before were not inspected.
     """
     check_receive_return(command)
     change = await lock_return(session, command.return_id, actor=actor, now=now)
     await require_location(session, command.location_id, actor)
     _require_lines(change, [line.line_id for line in command.lines])
     units = {line.line_id: line.quantity for line in command.lines}
+    location_id = command.location_id or change.row.location_id or await sender(session, change)
     if change.status is ReturnState.REQUESTED:
-        await move(session, change, status=ReturnState.OPEN, approved_at=now)
+        await move(
+            session,
+            change,
+            status=ReturnState.OPEN,
+            location_id=location_id,
+            approved_at=now,
+            expires_at=now + EXPIRES_AFTER,
+        )
     if change.status is not ReturnState.OPEN:
         await _came_too_late(session, change, units)
     elif units:
+        _require_one_place(change, location_id)
         await _count_received(session, units)
-        location_id = command.location_id or change.row.location_id
         await move(
             session,
             change,
@@ -80,6 +92,14 @@ async def receive_return(
         )
     await save_return(session, change)
     return change.id
+
+
+def _require_one_place(change: ReturnChange, location_id: UUID | None) -> None:
+    """Units enter the stock of the return's location when they are judged: it stays until they are."""
+    if change.row.location_id in (None, location_id) or change.inspected:
+        return
+    message = "Units of this return wait at another location: inspect them before more come in here."
+    raise Refused(InvalidInput(message=message, field=("locationId",)))
 
 
 async def _reload(session: Session, change: ReturnChange) -> ReturnChange:
@@ -151,8 +171,9 @@ async def inspect_return(
     unless `refund` is off, what was paid of it is asked to be given back. The
     return closes by itself once everything came, was inspected and is paid back.
 
-    Raises `Refused`: InvalidInput, NotFound, InvalidTransition when it is not open,
-    QuantityExceeded for more units than were received, or than ever left.
+    Raises `Refused`: InvalidInput (no location to take units into stock at included),
+    NotFound, InvalidTransition when it is not open, QuantityExceeded for more units
+    than were received, or than ever left.
     """
     check_inspect_return(command)
     change = await lock_return(session, command.return_id, actor=actor, now=now)
@@ -193,6 +214,9 @@ def _check_units(change: ReturnChange, judged: Sequence[InspectedUnits], sold: M
     for index, units in enumerate(judged):
         at = ("lines", str(index))
         line = change.lines[units.line_id]
+        if units.accepted and units.disposition in BUCKETS and change.row.location_id is None:
+            message = "Nothing says at which location these units are: they cannot enter its stock."
+            errors.append(InvalidInput(message=message, field=(*at, "disposition")))
         waiting = line.quantity_received - line.quantity_accepted - line.quantity_rejected
         if units.accepted + units.rejected > waiting:
             errors.append(

@@ -55,7 +55,7 @@ async def approve_return(
     change = await lock_return(session, command.return_id, actor=actor, now=now)
     await require_location(session, command.location_id, actor)
     expires_at = command.expires_at or now + EXPIRES_AFTER
-    location_id = command.location_id or change.row.location_id or await _sender(session, change)
+    location_id = command.location_id or change.row.location_id or await sender(session, change)
     if location_id is None:
         message = "Nothing says where the goods should go: name a location."
         raise Refused(InvalidInput(message=message, field=("locationId",)))
@@ -71,7 +71,7 @@ async def approve_return(
     return change.id
 
 
-async def _sender(session: Session, change: ReturnChange) -> UUID | None:
+async def sender(session: Session, change: ReturnChange) -> UUID | None:
     """Where the goods came from; else the location that serves the channel first."""
     order_lines = [line.order_line_id for line in change.lines.values() if line.order_line_id]
     sent_from = (

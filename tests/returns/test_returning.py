@@ -18,6 +18,8 @@ from domain.return_commands import (
     CloseReturn,
     DeclineReturn,
     ExpireReturns,
+    InspectedUnits,
+    InspectReturn,
     MarkReturnSent,
     ReceivedUnits,
     ReceiveReturn,
@@ -25,8 +27,8 @@ from domain.return_commands import (
     ReturnUnits,
     UnexpectedUnits,
 )
-from domain.returns import ReturnReason
-from services.return_inspection import receive_return
+from domain.returns import Disposition, ReturnReason
+from services.return_inspection import inspect_return, receive_return
 from services.return_requests import request_return
 from services.returns import (
     approve_return,
@@ -185,6 +187,63 @@ async def test_goods_that_come_before_the_approval_approve_it(engine: AsyncEngin
         "RECEIVED",
         world.locations["main"],
     )
+    await assert_invariants(engine)
+
+
+async def test_goods_that_come_before_the_approval_are_restocked_where_they_were_sent_from(
+    engine: AsyncEngine,
+) -> None:
+    world = await make_world(engine, {"a": 10})
+    order_id = await sold(world, ("a", 3))
+    return_id = await requested(world, order_id, 1)
+    (line,) = await return_lines(world, return_id)
+    command = ReceiveReturn(return_id=return_id, lines=(ReceivedUnits(line_id=line.id, quantity=1),))
+    await world.run(receive_return, command)
+    row = await the_return(world, return_id)
+    assert row.location_id == world.locations["main"]
+    assert row.expires_at is not None
+    await inspect(world, return_id, (1, 0))
+    assert (await world.level("a")).sellable == 8
+    await assert_invariants(engine)
+
+
+async def test_units_enter_no_stock_while_nothing_says_where_they_are(engine: AsyncEngine) -> None:
+    world = await make_world(engine, {"a": 10})
+    order_id = await sold(world, ("a", 3))
+    return_id = await opened(world, order_id, 1)
+    await receive(world, return_id, 1)
+    async with engine.begin() as session:
+        await session.execute(sa.update(Return).values(location_id=None))
+    units = InspectedUnits(
+        line_id=(await return_lines(world, return_id))[0].id, accepted=1, disposition=Disposition.RESTOCK
+    )
+    with pytest.raises(Refused) as refused:
+        await world.run(inspect_return, InspectReturn(return_id=return_id, lines=(units,)))
+    (error,) = refused.value.errors
+    assert isinstance(error, InvalidInput)
+    assert error.field == ("lines", "0", "disposition")
+
+
+async def test_units_that_wait_to_be_judged_stay_at_the_location_that_received_them(
+    engine: AsyncEngine,
+) -> None:
+    world = await make_world(engine, {"a": 10}, locations=("main", "annex"))
+    order_id = await sold(world, ("a", 3))
+    return_id = await opened(world, order_id, 2)
+    await receive(world, return_id, 1)
+    (line,) = await return_lines(world, return_id)
+    elsewhere = ReceiveReturn(
+        return_id=return_id,
+        lines=(ReceivedUnits(line_id=line.id, quantity=1),),
+        location_id=world.locations["annex"],
+    )
+    with pytest.raises(Refused) as refused:
+        await world.run(receive_return, elsewhere)
+    assert refused.value.errors[0].field == ("locationId",)
+    await inspect(world, return_id, (1, 0))
+    await world.run(receive_return, elsewhere)
+    assert (await the_return(world, return_id)).location_id == world.locations["annex"]
+    assert (await world.level("a")).sellable == 8
     await assert_invariants(engine)
 
 
