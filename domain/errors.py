@@ -90,6 +90,13 @@ class IdempotencyInProgress(UserError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Busy(UserError):
+    """Others are changing the same order or stock, and did not finish within 5 s: try again."""
+
+    code: ClassVar[str] = "BUSY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AmountExceeded(UserError):
     """More money was asked for than may be captured or refunded; amounts as decimal strings."""
 

@@ -16,6 +16,7 @@ ERROR_TYPES: tuple[type[UserError], ...] = tuple(
         errors.VersionConflict,
         errors.IdempotencyConflict,
         errors.IdempotencyInProgress,
+        errors.Busy,
         errors.AmountExceeded,
         errors.QuantityExceeded,
     )

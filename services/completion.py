@@ -11,7 +11,6 @@ from db.channels import Channel
 from db.discrepancies import Discrepancy
 from db.engine import Session
 from db.orders import Order
-from db.shipments import Shipment
 from domain.access import SYSTEM, Principal
 from domain.discrepancies import DiscrepancyStatus
 from domain.orders import FulfillmentStatus, OrderStatus

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.engine import Session
 from db.idempotency import IdempotencyKey
 from domain.access import Principal
-from domain.errors import IdempotencyConflict, IdempotencyInProgress, Refused
+from domain.errors import Busy, IdempotencyConflict, IdempotencyInProgress, Refused
 from services import outcomes
 
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -73,6 +73,8 @@ class Key:
 
     key: str
     fingerprint: bytes
+    made: bool = False
+    """Made here: only an earlier attempt of the same call can hold it."""
 
     @classmethod
     def of(cls, key: str | None, *what: str | bytes) -> Key:
@@ -81,7 +83,8 @@ class Key:
         for part in what:
             encoded = part.encode() if isinstance(part, str) else part
             digest.update(len(encoded).to_bytes(8, "big") + encoded)
-        return cls(key=key if key is not None else f"made-{uuid4()}", fingerprint=digest.digest())
+        made = key is None
+        return cls(key=f"made-{uuid4()}" if key is None else key, fingerprint=digest.digest(), made=made)
 
 
 class _Repeated(Exception):
@@ -110,9 +113,10 @@ class UnitOfWork:
     ) -> Result:
         """The use case's outcome, whether this call or an earlier one with the same key committed it.
 
-        Raises `Refused` (nothing has changed), or a database error when it could
-        not be settled in four attempts. A caller that stops waiting does not stop
-        the work: a COMMIT that was begun is always finished.
+        Raises `Refused` (nothing has changed; Busy when a lock could not be had within
+        5 s), or a database error when it could not be settled in four attempts. A caller
+        that stops waiting does not stop the work: a COMMIT that was begun is always
+        finished.
         """
         work = asyncio.ensure_future(self._run(use_case, command, actor, key or Key.of(None)))
         return await asyncio.shield(work)
@@ -126,7 +130,12 @@ class UnitOfWork:
             except _Repeated as repeated:
                 return repeated.outcome  # type: ignore[no-any-return] # the codec gives back what was stored
             except DBAPIError as error:
-                retry = error.connection_invalidated or _sqlstate(error) in (SERIALIZATION_FAILURE, DEADLOCK)
+                state = _sqlstate(error)
+                waited = state == LOCK_NOT_AVAILABLE
+                if waited and not (key.made and attempt > 1 and attempt < ATTEMPTS):
+                    message = "Others are changing the same order or stock; try again."
+                    raise Refused(Busy(message=message)) from error
+                retry = error.connection_invalidated or waited or state in (SERIALIZATION_FAILURE, DEADLOCK)
                 if not retry or attempt == ATTEMPTS:
                     raise
             except (ConnectionError, TimeoutError):
@@ -159,7 +168,7 @@ class UnitOfWork:
                 await session.execute(_TAKE, {**parameters, "fingerprint": key.fingerprint})
             ).scalar_one_or_none()
         except DBAPIError as error:
-            if _sqlstate(error) == LOCK_NOT_AVAILABLE:
+            if _sqlstate(error) == LOCK_NOT_AVAILABLE and not key.made:
                 message = "A call with this idempotency key is still running; try again."
                 raise Refused(
                     IdempotencyInProgress(message=message, field=("idempotencyKey",), key=key.key)
