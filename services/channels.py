@@ -21,7 +21,8 @@ from domain.errors import NotFound
 from domain.events import AggregateKind, EventType
 from domain.ids import Prefix
 from domain.upserts import sent
-from services.master_data import Item, Kind, check_batch, upsert, upsert_one
+from services.master_data import check_batch, upsert, upsert_one
+from services.master_items import Item, Kind
 from services.outcomes import ItemOutcome
 
 FIRST_ORDER_NUMBER = 1001

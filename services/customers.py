@@ -12,7 +12,8 @@ from domain.access import Principal
 from domain.customers import UpsertCompany, UpsertCustomer, check_company, check_customer
 from domain.events import AggregateKind, EventType
 from domain.ids import Prefix
-from services.master_data import Item, Kind, check_batch, upsert, upsert_one
+from services.master_data import check_batch, upsert, upsert_one
+from services.master_items import Item, Kind
 from services.outcomes import ItemOutcome
 
 

@@ -13,7 +13,8 @@ from domain.access import Principal
 from domain.events import AggregateKind, EventType
 from domain.ids import Prefix
 from domain.locations import UpsertLocation, check_location
-from services.master_data import Item, Kind, check_batch, upsert, upsert_one
+from services.master_data import check_batch, upsert, upsert_one
+from services.master_items import Item, Kind
 from services.outcomes import ItemOutcome
 
 

@@ -28,7 +28,8 @@ from domain.orders import Origin
 from domain.prices import SetPrice, UpsertPriceList, check_price, check_price_list
 from services import events
 from services.events import Event
-from services.master_data import Item, Kind, check_batch, upsert, upsert_one
+from services.master_data import check_batch, upsert, upsert_one
+from services.master_items import Item, Kind
 from services.outcomes import ItemOutcome
 
 

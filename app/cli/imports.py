@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.cli.terminal import fail, notes
 from db.engine import create_write_engine
+from domain.errors import Refused
 from domain.imports import ImportKind, MapError
 from services.imports import running
 
@@ -42,7 +43,7 @@ async def run_import(
         )
     except MapError as error:
         fail(str(error))
-    except running.RunInProgressError:
+    except (running.RunInProgressError, Refused):  # Refused: it holds this batch's key at the moment
         fail("another process is importing this file right now.")
     finally:
         await engine.dispose()

@@ -16,7 +16,8 @@ from sqlalchemy import Row
 
 from app.demo import catalogue
 from app.demo.shop import Shop, likely_order, open_shop
-from app.demo.stories import STORIES, Story
+from app.demo.stories import STORIES
+from app.demo.story import Story
 from db.channels import Channel
 from db.engine import Session
 from db.products import Product

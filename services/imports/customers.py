@@ -15,7 +15,8 @@ from services import external_ids
 from services.customers import COMPANY, CUSTOMER
 from services.imports.outcomes import Target, of_item, part_of, refused, rounds
 from services.imports.reading import Record
-from services.master_data import Item, upsert
+from services.master_data import upsert
+from services.master_items import Item
 
 
 async def import_customers(

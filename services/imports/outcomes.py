@@ -11,7 +11,7 @@ from domain.access import Principal
 from domain.errors import UserError
 from domain.imports import ImportAction, RecordOutcome
 from services.imports.reading import Record
-from services.master_data import Item
+from services.master_items import Item
 
 CREATED = RecordOutcome(ImportAction.CREATED)
 CHANGED = RecordOutcome(ImportAction.CHANGED)

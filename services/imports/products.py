@@ -14,7 +14,8 @@ from domain.products import UpsertProduct
 from domain.upserts import ABSENT, ExternalName
 from services.imports.outcomes import CHANGED, UNCHANGED, Target, of_item, part_of, refused, rounds
 from services.imports.reading import Record
-from services.master_data import Item, upsert
+from services.master_data import upsert
+from services.master_items import Item
 from services.prices import set_prices
 from services.products import PRODUCT
 
