@@ -90,6 +90,9 @@ class PaymentJobs:
         provider = self._providers.get(row.provider)
         if provider is None:
             failure = f"No payment provider named {row.provider!r} is installed here."
+            if row.attempts > 1:  # it may have been asked while it was installed
+                log.warning("provider_not_installed", provider=row.provider, transaction=str(row.id))
+                return ProviderResult(outcome=Outcome.UNKNOWN)
             return ProviderResult(outcome=Outcome.FAILED, failure=failure)
         request = ProviderRequest(
             transaction_id=row.id,

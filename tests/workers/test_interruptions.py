@@ -60,6 +60,26 @@ async def test_a_worker_killed_between_the_call_and_the_record_has_one_effect(
     assert (await shop.rows(PaymentTransaction, order_id))[0].attempts == 2
 
 
+async def test_a_provider_that_was_asked_and_is_not_installed_any_more_leaves_the_outcome_unknown(
+    shop: Shop, sandbox: SandboxProvider, background: Background, eventually: Waits
+) -> None:
+    await background.stop()
+    order_id = await shop.order()
+    (transaction,) = await shop.rows(PaymentTransaction, order_id)
+
+    class Killed(UnitOfWork):
+        async def run(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await PaymentJobs(shop.engine, Killed(shop.engine), {"sandbox": sandbox}).run(transaction.id)
+    await PaymentJobs(shop.engine, UnitOfWork(shop.engine), {}).run(transaction.id)
+    assert await shop.transactions(order_id) == [("AUTHORIZATION", "UNKNOWN", 10_000)]
+    await background.start()
+    await eventually(lambda: settled(shop, order_id, PaymentState.AUTHORIZED))
+    assert await operations(shop) == [("AUTHORIZATION", "SUCCEEDED", 10_000)]
+
+
 async def test_a_job_that_was_lost_is_made_up_for_by_asking(
     shop: Shop, background: Background, eventually: Waits
 ) -> None:
