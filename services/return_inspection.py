@@ -200,10 +200,10 @@ async def _order_lines(session: Session, change: ReturnChange) -> dict[UUID, Any
     statement = sa.select(
         OrderLine.id,
         OrderLine.quantity,
+        OrderLine.quantity_cancelled,
         OrderLine.quantity_fulfilled,
         OrderLine.quantity_returned,
         OrderLine.gross_total,
-        OrderLine.refunded_total,
     ).where(OrderLine.order_id == change.order.id)
     return {row.id: row for row in await session.execute(statement)}
 
@@ -246,21 +246,21 @@ def _check_units(change: ReturnChange, judged: Sequence[InspectedUnits], sold: M
 def _amounts(
     change: ReturnChange, judged: Sequence[InspectedUnits], sold: Mapping[UUID, Any]
 ) -> dict[UUID, int]:
-    """Minor units to credit, by return line: step by step they add up to the order line's gross total."""
+    """Minor units to credit, by return line.
+
+    Units that were cancelled and units that came back share one line's gross total:
+    step by step, in whatever order, what both took off it adds up to it.
+    """
     amounts: dict[UUID, int] = {}
-    returned = {line_id: row.quantity_returned for line_id, row in sold.items()}
-    credited = {line_id: row.refunded_total for line_id, row in sold.items()}
+    gone = {line_id: row.quantity_cancelled + row.quantity_returned for line_id, row in sold.items()}
     for units in judged:
         order_line_id = change.lines[units.line_id].order_line_id
         amounts[units.line_id] = 0
         if order_line_id is not None and units.accepted:
             line = sold[order_line_id]
-            returned[order_line_id] += units.accepted
-            amount = refund_of(
-                line.gross_total, returned[order_line_id], line.quantity, credited[order_line_id]
-            )
-            credited[order_line_id] += amount
-            amounts[units.line_id] = amount
+            before = refund_of(line.gross_total, gone[order_line_id], line.quantity, 0)
+            gone[order_line_id] += units.accepted
+            amounts[units.line_id] = refund_of(line.gross_total, gone[order_line_id], line.quantity, before)
     return amounts
 
 

@@ -7,17 +7,21 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import QuantityExceeded, Refused
+from domain.fulfillment_commands import AcceptCancellation
 from domain.money import Money
-from domain.order_commands import PaymentIntent
+from domain.order_commands import CancelOrder, CancelUnits, PaymentIntent
 from domain.payment_commands import CreateRefund
 from domain.payments import PaymentMethod
 from domain.returns import Disposition
+from services.order_cancellation import cancel_order
 from services.refunds import create_refund
+from services.withdrawals import accept_cancellation
 from tests.fulfillment.steps import (
     accepted,
     backlog,
     settle_payments,
     ship,
+    warehouse,
 )
 from tests.invariants import assert_invariants
 from tests.returns.steps import (
@@ -47,6 +51,37 @@ async def test_units_that_came_back_one_by_one_add_up_to_the_line(engine: AsyncE
         await inspect(world, return_id, (1, 0))
         amounts.append((await return_lines(world, return_id))[0].refund_amount)
     assert amounts == [333, 334, 333]
+
+
+@pytest.mark.parametrize("cancelled_first", [True, False])
+async def test_a_cancelled_and_a_returned_unit_add_up_to_the_line(
+    engine: AsyncEngine, cancelled_first: bool
+) -> None:
+    world = await make_world(engine, {"a": 10})
+    order_id = await world.place(("a", 2))
+    async with engine.begin() as session:  # 1.01 for two
+        await session.execute(
+            sa.text("update order_line set net_total = 101, gross_total = 101 where order_id = :id"),
+            {"id": order_id},
+        )
+        await session.execute(
+            sa.text("update orders set original_total = 101, current_total = 101 where id = :id"),
+            {"id": order_id},
+        )
+    if cancelled_first:
+        (line,) = await world.lines(order_id)
+        unit = CancelUnits(line_id=line.id, quantity=1)
+        await world.run(cancel_order, CancelOrder(order_id=order_id, lines=(unit,)))
+    fulfillment_order_id = await accepted(world, order_id)
+    await ship(world, fulfillment_order_id, 1)
+    return_id = await received(world, order_id, 1)
+    await inspect(world, return_id, (1, 0))
+    if not cancelled_first:
+        await world.run(cancel_order, CancelOrder(order_id=order_id))
+        stopped = AcceptCancellation(fulfillment_order_id=fulfillment_order_id)
+        await world.run(accept_cancellation, stopped, warehouse(world))
+    order = await world.order(order_id)
+    assert order.current_total == order.credited_total
 
 
 @pytest.mark.parametrize(
