@@ -48,7 +48,8 @@ def _register() -> dict[str, type[StrEnum]]:
                 and issubclass(member, StrEnum)
                 and member.__module__ == module.__name__
             ):
-                description = inspect.getdoc(member) if member.__doc__ != StrEnum.__doc__ else None
+                own = vars(member).get("__doc__")  # an enumeration without one inherits StrEnum's
+                description = inspect.cleandoc(own) if own and own != StrEnum.__doc__ else None
                 found[name] = strawberry.enum(member, description=description)
     return found
 

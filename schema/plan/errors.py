@@ -19,7 +19,7 @@ class UserError:
     code: str
     message: str
     field: list[str] = strawberry.field(
-        description='The path of the input that is wrong: ["input", "lines", "0", "quantity"].'
+        description='The path of the input that is wrong: ["lines", "0", "quantity"].'
     )
 
 
