@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -73,9 +73,7 @@ class Live:
         await self.hub.ready.wait()
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         await self._reads.close()
 
     async def drain(self, jitter_seconds: float = JITTER_SECONDS) -> None:
@@ -127,6 +125,19 @@ async def _leave(connection: Socket | Stream, jitter_seconds: float) -> None:
         await connection.close(GOING_AWAY, "Going away")
     else:
         connection.close()
+
+
+async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel these and wait for their ends.
+
+    Again every second: the drivers lose a cancellation now and then (one that comes
+    while a connection is made, say), and stopping must not wait for ever because of it.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=1)
 
 
 def _report(task: asyncio.Task[None]) -> None:

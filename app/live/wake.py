@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -74,7 +74,7 @@ class WakeUps:
             except Exception as error:  # a broker may fail in ways that only its client knows
                 failures = 0 if self.connected.is_set() else failures + 1
                 self.connected.clear()
-                log.warning("wake_ups_lost", error=_reason(error), failures=failures)
+                log.warning("wake_ups_lost", error=repr(error), failures=failures)
             await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
 
     async def _connected(self) -> None:
@@ -87,9 +87,7 @@ class WakeUps:
             async with asyncio.timeout(ANSWER_SECONDS):
                 subscriber = await subscription.__aenter__()
             opened.push_async_callback(_quietly, subscription.__aexit__, None, None, None)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._listen(subscriber))
-                both.create_task(self._speak(broadcast))
+            await _first_to_fail(self._listen(subscriber), self._speak(broadcast))
 
     async def _listen(self, subscriber: Any) -> None:
         self._woken()  # what was announced while nobody listened
@@ -112,16 +110,27 @@ class WakeUps:
             self._due.clear()
 
 
+async def _first_to_fail(*work: Coroutine[Any, Any, None]) -> None:
+    """Run these together until one raises.
+
+    Not a TaskGroup: on Python 3.11 that forgets that it was cancelled when one of its
+    tasks fails in the same moment, and the supervisor would never end.
+    """
+    tasks = {asyncio.create_task(coroutine) for coroutine in work}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _quietly(close: Callable[..., Any], *arguments: Any) -> None:
     """Close what may be dead already, and do not wait for it."""
     try:
         async with asyncio.timeout(1):
             await close(*arguments)
     except Exception as error:  # the connection is given up; why it would not close changes nothing
-        log.debug("wake_ups_not_closed", error=_reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return repr(error)
+        log.debug("wake_ups_not_closed", error=repr(error))

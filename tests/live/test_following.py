@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth import Authenticator, guest
 from app.live import subscribers, websocket
-from app.live.live import Live
+from app.live.live import Live, cancel
 from db import cursors
 from db.engine import asyncpg_dsn
 from db.events import Relay
@@ -349,7 +349,7 @@ async def test_another_process_takes_over_the_relay_and_wakes_this_one(
 ) -> None:
     other = Live(database_url, None, planner=Planner(), authenticator=authenticator, execute=execute)
     await other.start()
-    live._tasks[2].cancel()
+    await cancel(live._tasks[2:])
     try:
         async with Client.to(served) as client:
             await client.subscribe("1", "subscription { orderEvents }")

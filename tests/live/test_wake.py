@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth import Authenticator
 from app.live import wake
-from app.live.live import Live
+from app.live.live import Live, cancel
 from app.live.wake import WakeUps, checked
 from db.engine import asyncpg_dsn
 from domain.events import EventType
@@ -29,12 +29,6 @@ class Counter:
         self.count += 1
 
 
-async def stop(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def test_processes_wake_each_other_through_postgresql(database_url: str) -> None:
     woken = [Counter(), Counter()]
     processes = [WakeUps(database_url, counter) for counter in woken]
@@ -44,7 +38,7 @@ async def test_processes_wake_each_other_through_postgresql(database_url: str) -
     before = [counter.count for counter in woken]
     processes[0].announce()
     await until(lambda: all(counter.count > start for counter, start in zip(woken, before, strict=True)))
-    await stop(*tasks)
+    await cancel(tasks)
 
 
 async def test_one_process_wakes_itself_in_memory() -> None:
@@ -55,7 +49,7 @@ async def test_one_process_wakes_itself_in_memory() -> None:
     before = woken.count
     process.announce()
     await until(lambda: woken.count > before)
-    await stop(task)
+    await cancel([task])
 
 
 async def test_many_announcements_at_once_become_few(database_url: str) -> None:
@@ -69,7 +63,7 @@ async def test_many_announcements_at_once_become_few(database_url: str) -> None:
     await until(lambda: woken.count > before)
     await asyncio.sleep(0.1)
     assert woken.count - before <= 3
-    await stop(task)
+    await cancel([task])
 
 
 async def test_a_killed_listening_connection_is_replaced_and_what_it_missed_is_looked_for(
@@ -91,7 +85,7 @@ async def test_a_killed_listening_connection_is_replaced_and_what_it_missed_is_l
     process.announce()
     await until(lambda: woken.count > heard)
     await connection.close()
-    await stop(task)
+    await cancel([task])
 
 
 async def test_a_broker_that_hangs_silently_is_noticed_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +108,7 @@ async def test_a_broker_that_hangs_silently_is_noticed_and_left(monkeypatch: pyt
     await until(lambda: len(made) == 2)
     before = woken.count
     await until(lambda: woken.count >= before)
-    await stop(task)
+    await cancel([task])
 
 
 async def test_with_the_broker_gone_events_come_with_the_next_poll(
@@ -140,7 +134,7 @@ async def test_with_the_broker_gone_events_come_with_the_next_poll(
 async def test_a_subscriber_is_served_while_the_broker_is_down(
     served: str, live: Live, engine: AsyncEngine
 ) -> None:
-    await stop(live._tasks[1])
+    await cancel(live._tasks[1:2])
     async with Client.to(served) as client:
         await client.subscribe("1", "subscription { orderEvents }")
         await until(lambda: live.hub.subscribers)
