@@ -40,7 +40,8 @@ PORTAL = frozenset({PrincipalKind.CUSTOMER, PrincipalKind.GUEST})
 def values(principal: Principal) -> dict[str, Any]:
     """The bound values of every parameter that predicates use for this principal."""
     return {
-        "principal_channels": list(principal.channels or ()),
+        # Each once: a page is merged from one page for each.
+        "principal_channels": list(dict.fromkeys(principal.channels or ())),
         "principal_locations": list(principal.locations or ()),
         "principal_customer": principal.customer_id,
         "principal_company": principal.company_id,

@@ -189,7 +189,8 @@ class _Page:
         window = self._window
 
         def edge_cursor(place: Any) -> Piece:
-            found = sa.func.max(self._cursor()).filter(self.row.source.c.page_place == place)
+            here = self.row.source.c.page_place
+            found = sa.func.max(self._cursor()).filter(here == place, here <= window.size)
             return sa.func.coalesce(as_text(['"', found, '"']), LiteralText("null"))
 
         def member(_: GraphQLField, merged: list[FieldNode]) -> list[Piece]:
