@@ -113,9 +113,13 @@ async def serve_backorders(
     return served
 
 
-_served = sa.func.unnest(
-    sa.bindparam("ids", type_=ARRAY(sa.Uuid())), sa.bindparam("units", type_=ARRAY(sa.Integer()))
-).table_valued(sa.column("id", sa.Uuid()), sa.column("units", sa.Integer()), name="served")
+_served = (
+    sa.func.unnest(
+        sa.bindparam("ids", type_=ARRAY(sa.Uuid())), sa.bindparam("units", type_=ARRAY(sa.Integer()))
+    )
+    .table_valued(sa.column("id", sa.Uuid()), sa.column("units", sa.Integer()), name="served")
+    .render_derived()
+)
 _LOWER_BACKORDERS = (
     sa.update(Backorder)
     .where(Backorder.id == _served.c.id, Backorder.quantity > _served.c.units)
