@@ -20,6 +20,12 @@ _ASKING = (TransactionKind.AUTHORIZATION, TransactionKind.SALE)
 LIVE_AUTHORIZATION = frozenset({PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED})
 """Payments whose authorisation can still be captured."""
 
+TRUSTED_GATES = frozenset({ReleaseGate.TERMS, ReleaseGate.ON_DELIVERY, ReleaseGate.MARKETPLACE})
+"""The customer's credit, the carrier or the marketplace answers for the money: goods go before it comes."""
+
+GIVEN_UP = frozenset({PaymentState.VOIDED, PaymentState.EXPIRED, PaymentState.FAILED})
+"""Payments that nobody answers for any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
@@ -111,10 +117,24 @@ def payment_state(
 
 @dataclass(frozen=True, slots=True)
 class PaymentFacts:
-    """One payment of an order, oldest first where several are given."""
+    """One payment of an order, oldest first where several are given.
+
+    `amount` is what it was asked for, `gate` what money of its method opens.
+    """
 
     state: PaymentState
     sums: PaymentSums
+    gate: ReleaseGate = ReleaseGate.AUTHORIZED
+    amount: int = 0
+
+    @property
+    def covered(self) -> int:
+        """What of the order goods may be sent for because of this payment."""
+        if self.gate in TRUSTED_GATES and self.state not in GIVEN_UP:
+            return max(self.amount, self.sums.received)
+        if self.gate is ReleaseGate.AUTHORIZED and self.state in LIVE_AUTHORIZATION:
+            return self.sums.received + self.sums.open_authorization
+        return self.sums.received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +142,14 @@ class OrderMoney:
     """What all payments of an order come to. `states` are theirs, oldest first.
 
     `authorized` is what live authorisations still hold: neither captured, voided
-    nor expired.
+    nor expired; `covered` what goods may be sent for, each payment judged by its method.
     """
 
     captured: int = 0
     refunded: int = 0
     charged_back: int = 0
     authorized: int = 0
+    covered: int = 0
     states: tuple[PaymentState, ...] = ()
 
     @property
@@ -144,6 +165,7 @@ class OrderMoney:
             authorized=sum(
                 payment.sums.open_authorization for payment in payments if payment.state in LIVE_AUTHORIZATION
             ),
+            covered=sum(payment.covered for payment in payments),
             states=tuple(payment.state for payment in payments),
         )
 
@@ -173,14 +195,14 @@ def _before_money(states: Sequence[PaymentState]) -> PaymentStatus:
 
 
 def release_gate_met(gate: ReleaseGate, due: int, money: OrderMoney) -> bool:
-    """May an order of which `due` is to be paid go to a warehouse?"""
-    match gate:
-        case ReleaseGate.AUTHORIZED:
-            return money.received + money.authorized >= due
-        case ReleaseGate.CAPTURED:
-            return money.received >= due
-        case ReleaseGate.TERMS | ReleaseGate.ON_DELIVERY | ReleaseGate.MARKETPLACE:
-            return True  # the customer's credit, the carrier or the marketplace answers for the money
+    """May an order of which `due` is to be paid go to a warehouse?
+
+    Its payments must cover what is due, each by its own method; until there is one,
+    `gate` is its channel's.
+    """
+    if not money.states:
+        return gate in TRUSTED_GATES or due <= 0
+    return money.covered >= due
 
 
 def to_capture(due: int, payments: Sequence[PaymentFacts]) -> tuple[int, ...]:

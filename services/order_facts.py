@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,8 +22,9 @@ from db.shipments import Shipment, ShipmentLine
 from domain.discrepancies import DiscrepancyStatus
 from domain.fulfillment import FulfillmentOrderStatus
 from domain.order_status import Units
-from domain.payment_sums import LIVE_AUTHORIZATION, OrderMoney
-from domain.payments import PaymentState
+from domain.orders import ReleaseGate
+from domain.payment_sums import GIVEN_UP, LIVE_AUTHORIZATION, TRUSTED_GATES, OrderMoney
+from domain.payments import GATES, PaymentState
 from domain.returns import ReturnState
 from domain.shipments import DeliveryStatus, ShipmentStatus
 
@@ -89,15 +91,32 @@ _work = (
 )
 
 
+_received = Payment.captured_amount - Payment.refunded_amount - Payment.charged_back_amount
+_held = Payment.authorized_amount - Payment.captured_amount - Payment.voided_amount
+_live = Payment.status.in_(sorted(LIVE_AUTHORIZATION))
+
+
+def _methods(gates: Collection[ReleaseGate]) -> sa.ColumnElement[bool]:
+    return Payment.method.in_(sorted(method for method, gate in GATES.items() if gate in gates))
+
+
+_covered = sa.case(
+    (
+        sa.and_(_methods(TRUSTED_GATES), Payment.status.not_in(sorted(GIVEN_UP))),
+        sa.func.greatest(Payment.amount, _received),
+    ),
+    (sa.and_(_methods((ReleaseGate.AUTHORIZED,)), _live), _received + sa.func.greatest(0, _held)),
+    else_=_received,
+)
+"""`PaymentFacts.covered`, in SQL."""
+
 _payments = (
     sa.select(
         _sum(Payment.captured_amount).label("captured"),
         _sum(Payment.refunded_amount).label("refunded"),
         _sum(Payment.charged_back_amount).label("charged_back"),
-        _sum(
-            Payment.authorized_amount - Payment.captured_amount - Payment.voided_amount,
-            Payment.status.in_(sorted(LIVE_AUTHORIZATION)),
-        ).label("authorized"),
+        _sum(_held, _live).label("authorized"),
+        _sum(_covered).label("covered"),
         sa.func.array_agg(aggregate_order_by(sa.cast(Payment.status, sa.Text()), Payment.id)).label(
             "payment_states"
         ),
@@ -164,6 +183,7 @@ async def read(session: Session, order_id: UUID) -> Facts:
             refunded=row.refunded,
             charged_back=row.charged_back,
             authorized=row.authorized,
+            covered=row.covered,
             states=tuple(PaymentState(state) for state in row.payment_states or ()),
         ),
         returns=tuple(ReturnState(state) for state in row.return_states or ()),

@@ -26,6 +26,7 @@ from domain.events import PAYMENT_EVENTS, EventType
 from domain.money import Money, require_amount
 from domain.payment_sums import PaymentFacts, PaymentSums, Transaction, add_up, payment_state
 from domain.payments import (
+    GATES,
     PAYMENT,
     TRANSACTION,
     PaymentState,
@@ -76,7 +77,7 @@ class Book:
 
     @property
     def facts(self) -> PaymentFacts:
-        return PaymentFacts(self.status, self.sums)
+        return PaymentFacts(self.status, self.sums, GATES[self.row.method], self.row.amount)
 
 
 _transaction = PaymentTransaction.__table__.c

@@ -171,26 +171,44 @@ def test_an_expired_authorisation_no_longer_counts() -> None:
         captured=20,
         refunded=5,
         authorized=50,
+        covered=65,
         states=(PaymentState.EXPIRED, PaymentState.PARTIALLY_CAPTURED),
     )
 
 
+def _paid(
+    gate: ReleaseGate, state: PaymentState, *, amount: int = 100, authorized: int = 0, captured: int = 0
+) -> PaymentFacts:
+    return PaymentFacts(state, PaymentSums(authorized=authorized, captured=captured), gate, amount)
+
+
 @pytest.mark.parametrize(
-    ("gate", "money", "met"),
+    ("payments", "met"),
     [
-        (ReleaseGate.AUTHORIZED, OrderMoney(authorized=99), False),
-        (ReleaseGate.AUTHORIZED, OrderMoney(authorized=100), True),
-        (ReleaseGate.AUTHORIZED, OrderMoney(authorized=60, captured=40), True),
-        (ReleaseGate.AUTHORIZED, OrderMoney(captured=100, refunded=1), False),
-        (ReleaseGate.CAPTURED, OrderMoney(authorized=100), False),
-        (ReleaseGate.CAPTURED, OrderMoney(captured=100), True),
-        (ReleaseGate.TERMS, OrderMoney(), True),
-        (ReleaseGate.ON_DELIVERY, OrderMoney(), True),
-        (ReleaseGate.MARKETPLACE, OrderMoney(), True),
+        ([_authorized(99)], False),
+        ([_authorized(100)], True),
+        ([_authorized(100, captured=40)], True),
+        ([_authorized(100, captured=100, refunded=1)], False),
+        ([_paid(ReleaseGate.CAPTURED, PaymentState.PENDING)], False),
+        ([_paid(ReleaseGate.CAPTURED, PaymentState.CAPTURED, captured=100)], True),
+        ([_paid(ReleaseGate.TERMS, PaymentState.PENDING)], True),
+        ([_paid(ReleaseGate.ON_DELIVERY, PaymentState.PENDING)], True),
+        ([_paid(ReleaseGate.MARKETPLACE, PaymentState.CAPTURED, captured=100)], True),
+        ([_paid(ReleaseGate.TERMS, PaymentState.PENDING, amount=1)], False),
+        ([_paid(ReleaseGate.TERMS, PaymentState.EXPIRED)], False),
+        ([_authorized(80), _paid(ReleaseGate.CAPTURED, PaymentState.PENDING, amount=20)], False),
+        ([_authorized(80), _paid(ReleaseGate.CAPTURED, PaymentState.CAPTURED, captured=20)], True),
     ],
 )
-def test_each_gate_opens_for_its_own_money(gate: ReleaseGate, money: OrderMoney, met: bool) -> None:
-    assert release_gate_met(gate, 100, money) is met
+def test_each_payment_covers_what_its_method_answers_for(payments: list[PaymentFacts], met: bool) -> None:
+    assert release_gate_met(ReleaseGate.AUTHORIZED, 100, OrderMoney.of(payments)) is met
+
+
+@pytest.mark.parametrize("gate", ReleaseGate)
+def test_an_order_without_payments_waits_unless_somebody_answers_for_its_money(gate: ReleaseGate) -> None:
+    trusted = gate in (ReleaseGate.TERMS, ReleaseGate.ON_DELIVERY, ReleaseGate.MARKETPLACE)
+    assert release_gate_met(gate, 100, OrderMoney()) is trusted
+    assert release_gate_met(gate, 0, OrderMoney())
 
 
 def test_captures_ask_the_oldest_payment_first_and_never_for_more_than_is_due() -> None:

@@ -280,6 +280,28 @@ async def test_a_transfer_is_recorded_by_hand_in_parts(shop: Shop) -> None:
     assert await discrepancies(shop, order_id) == ["EXCESS_PAYMENT"]
 
 
+async def test_a_card_and_a_transfer_that_cover_an_order_together_release_it(shop: Shop) -> None:
+    order_id = await authorized(shop, amount=8_000)
+    assert (await shop.the_order(order_id)).status is OrderStatus.PENDING
+    rest = RequestPayment(order_id=order_id, intent=PaymentIntent(method=PaymentMethod.BANK_TRANSFER))
+    payment_id = await shop.work.run(request_payment, rest, actor=SYSTEM)
+    assert (await shop.the_order(order_id)).status is OrderStatus.PENDING
+    came = RecordPayment(payment_id=payment_id, amount=EUR(2_000), reference="stmt-1")
+    await shop.work.run(record_payment, came, actor=SYSTEM)
+    assert (await shop.the_order(order_id)).status is OrderStatus.CONFIRMED
+
+
+@pytest.mark.parametrize("method", [PaymentMethod.CASH_ON_DELIVERY, PaymentMethod.INVOICE])
+async def test_a_cent_on_credit_does_not_release_an_unpaid_order(shop: Shop, method: PaymentMethod) -> None:
+    order_id = await shop.order()
+    await answer(shop, order_id, Outcome.FAILED)
+    for amount, status in ((1, OrderStatus.PENDING), (10_000, OrderStatus.CONFIRMED)):
+        intent = PaymentIntent(method=method, amount=amount)
+        again = RequestPayment(order_id=order_id, intent=intent, currency="EUR")
+        await shop.work.run(request_payment, again, actor=SYSTEM)
+        assert (await shop.the_order(order_id)).status is status
+
+
 async def test_a_card_payment_is_not_recorded_by_hand(shop: Shop) -> None:
     order_id = await shop.order()
     payment_id = (await shop.payment(order_id)).id
