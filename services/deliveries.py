@@ -15,11 +15,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db import visibility
 from db.base import new_id
+from db.discrepancies import Discrepancy
 from db.engine import Session
 from db.shipments import CarrierEvent, Package, Shipment
 from domain.access import SYSTEM, Principal, VisibilityClass
 from domain.deliveries import CarrierReport, Delivery, fold, of_shipment, prevailing
-from domain.discrepancies import DiscrepancyKind
+from domain.discrepancies import DiscrepancyKind, DiscrepancyStatus
 from domain.errors import NotFound, UserError
 from domain.events import EventType
 from domain.ids import Prefix, format_id
@@ -326,6 +327,15 @@ async def _tell_early(
             )
 
 
+_SETTLED = sa.select(sa.func.count()).where(
+    Discrepancy.subject_id == sa.bindparam("shipment_id", type_=sa.Uuid()),
+    Discrepancy.kind == DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
+    Discrepancy.details["deliveryStatus"].astext == sa.bindparam("status", type_=sa.Text()),
+    Discrepancy.status == DiscrepancyStatus.RESOLVED,
+)
+"""How often this trouble of the shipment was settled before."""
+
+
 async def settle_shipment(session: Session, change: OrderChange, shipment_id: UUID) -> None:
     """Derive a shipment's delivery from its parcels'; one that has not left has none yet."""
     shipment = (
@@ -354,12 +364,14 @@ async def settle_shipment(session: Session, change: OrderChange, shipment_id: UU
         .values(delivery_status=status, delivered_at=delivered_at, updated_at=change.now)
     )
     if status in IN_TROUBLE and status is not shipment.delivery_status:
+        settled = await session.execute(_SETTLED, {"shipment_id": shipment_id, "status": status})
         await discrepancies.record_discrepancy(
             session,
             change,
             DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
             subject_kind="SHIPMENT",
             subject_id=shipment_id,
-            report=status,
+            # Told once until it is settled; the same trouble later is another one.
+            report=f"{status}:{settled.scalar_one() + 1}",
             details={"deliveryStatus": status},
         )

@@ -180,7 +180,7 @@ async def _backorder(
         DiscrepancyKind.SHORTAGE,
         subject_kind="ORDER_LINE",
         subject_id=row.order_line_id,
-        report=report,
+        report=f"{report}, level {row.stock_level_id}",
         details=line,
     )
 

@@ -16,6 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from db import visibility
+from db.base import new_id
 from db.engine import Session
 from db.locations import Location
 from db.orders import Order
@@ -145,7 +146,15 @@ async def _adjust_all(
     }
     for change in held.values():
         change.actor = actor
-    found = await shortages.give_way(session, after, held=held, report="stock adjusted", actor=actor, now=now)
+    found = await shortages.give_way(
+        session,
+        after,
+        held=held,
+        # Named anew: the same line may fall short again at the next count.
+        report=f"stock adjustment {new_id()}",
+        actor=actor,
+        now=now,
+    )
     freed = [
         await _shrink_reservations(session, level_id, units) for level_id, units in found.uncovered.items()
     ]

@@ -99,6 +99,17 @@ async def test_a_count_below_the_promises_backorders_the_weakest_first(engine: A
     await assert_invariants(engine)
 
 
+async def test_a_line_that_falls_short_at_two_counts_is_told_of_twice(engine: AsyncEngine) -> None:
+    world = await make_world(engine, {"A": 4})
+    await world.place(("A", 4))
+    for counted in (3, 2):
+        await world.run(adjust_stock, AdjustStock(place=PLACE, counted=counted, reason="counted"))
+    assert await units(world) == {"sellable": 2, "allocated": 2, "reserved": 0, "backordered": 2}
+    told = await world.all(sa.select(Discrepancy.kind, Discrepancy.status))
+    assert [tuple(one) for one in told] == [("SHORTAGE", "OPEN")] * 2
+    await assert_invariants(engine)
+
+
 async def test_reservations_give_back_what_allocations_cannot(engine: AsyncEngine) -> None:
     world = await make_world(engine, {"A": 10})
     await world.place(("A", 2))

@@ -204,6 +204,26 @@ async def test_a_lost_parcel_keeps_its_order_open_until_staff_settle_it(engine: 
     await assert_invariants(engine)
 
 
+async def test_a_parcel_that_is_lost_again_after_it_was_settled_is_told_again(engine: AsyncEngine) -> None:
+    world = await make_world(engine, {"a": 10})
+    order_id, shipment_id = await shipped(world, "T1")
+    open_ones = (
+        sa.select(Discrepancy.id)
+        .where(Discrepancy.subject_id == shipment_id, Discrepancy.status == "OPEN")
+        .order_by(Discrepancy.id)
+    )
+    await report(world, scan("1", CarrierEventKind.LOST, 5))
+    await report(world, scan("2", CarrierEventKind.IN_TRANSIT, 6))
+    await report(world, scan("3", CarrierEventKind.LOST, 7))  # not settled yet: the same trouble
+    (trouble,) = await world.all(open_ones)
+    await world.run(resolve_discrepancy, ResolveDiscrepancy(discrepancy_id=trouble.id, resolution="Found"))
+    await report(world, scan("4", CarrierEventKind.IN_TRANSIT, 8))
+    await report(world, scan("5", CarrierEventKind.LOST, 9))
+    assert len(await world.all(open_ones)) == 1
+    assert await discrepancies_of(world, order_id) == ["UNEXPECTED_DELIVERY_SCAN"] * 2
+    await assert_invariants(engine)
+
+
 async def test_each_report_of_a_batch_is_answered_for_itself(engine: AsyncEngine) -> None:
     world = await make_world(engine, {"a": 10})
     order_id, shipment_id = await shipped(world, "T1")
