@@ -17,7 +17,7 @@ from app import providers
 from app.auth import Authenticator
 from app.graphql.execution import Executor
 from app.graphql.http import GraphQLEndpoint
-from app.graphql.requests import PersistedDocuments
+from app.graphql.requests import PersistedDocuments, trusted_documents
 from app.http import routes
 from app.issuer import Issuer
 from app.live.frames import Connections
@@ -53,11 +53,13 @@ class Server:
         self.engine: AsyncEngine = create_write_engine(
             url, pool_size=settings.pool_size, statement_timeout_seconds=timeout
         )
-        self.primary = Reads(url, size=settings.pool_size, statement_timeout_seconds=timeout)
+        # A little earlier than the request as a whole, so that the answer can name the field.
+        statement = 0.9 * timeout
+        self.primary = Reads(url, size=settings.pool_size, statement_timeout_seconds=statement)
         self.reads = (
             self.primary
             if read_url == url
-            else Reads(read_url, size=settings.pool_size, statement_timeout_seconds=timeout)
+            else Reads(read_url, size=settings.pool_size, statement_timeout_seconds=statement)
         )
         self.planner = Planner(
             make_schema(),
@@ -82,8 +84,11 @@ class Server:
         )
         self._keys: asyncio.Task[None] | None = None
         self.authenticator = Authenticator(secret.get_secret_value() if secret else None, self._issuer)
-        self.executor = Executor(self.planner, self.reads, self.primary, self._context)
-        self.documents = PersistedDocuments()
+        self.executor = Executor(
+            self.planner, self.reads, self.primary, self._context, deadline_seconds=timeout
+        )
+        trusted = settings.trusted_documents
+        self.documents = PersistedDocuments(trusted_documents(trusted) if trusted else None)
         broadcast = settings.broadcast_url.get_secret_value() if settings.broadcast_url else None
         self.live = Live(
             url,

@@ -197,9 +197,16 @@ class Settings(BaseSettings):
         ge=1024,
         le=67_108_864,
     )
+    trusted_documents: Path | None = setting(
+        None,
+        "A JSON file from document id to document. With it only these operations are executed, named by "
+        "`documentId` or by `extensions.persistedQuery`.",
+        write="the path of a JSON file that this process may read",
+        shown="any document is executed",
+    )
     execution_timeout_seconds: float = setting(
         10.0,
-        "How long one GraphQL operation may run.",
+        "How long one GraphQL operation may take, and each of its statements; then the answer is TIMEOUT.",
         write="a number from 0.1 to 300",
         unit="seconds",
         ge=0.1,
@@ -245,6 +252,11 @@ class Settings(BaseSettings):
         if self.environment is Environment.PRODUCTION and self.development_secret:
             raise SettingsError(
                 "OMS_DEVELOPMENT_SECRET signs tokens for anybody who knows it: remove it in production."
+            )
+        if self.trusted_documents is not None and not self.trusted_documents.is_file():
+            raise SettingsError(
+                f"OMS_TRUSTED_DOCUMENTS names {str(self.trusted_documents)!r}, which is no file: write the path "
+                "of a JSON file that this process may read."
             )
         identity = {
             "OMS_JWT_ISSUER": self.jwt_issuer,

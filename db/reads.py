@@ -22,6 +22,19 @@ STATEMENT_CACHE_SIZE = 2_048
 """At least as many as the planner keeps plans: a statement that is prepared again costs a round trip."""
 
 
+REPLAY_POLL_SECONDS = 0.005
+"""How often a replica that is behind is asked again; streaming replicas are milliseconds behind."""
+
+
+GOING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+"""What a server says last on a connection."""
+
+
 class ReadsBusy(Exception):
     """No connection became free in time."""
 
@@ -90,6 +103,29 @@ class Reads:
             raise
         finally:
             self._give_back(connection, healthy=healthy)
+
+    async def position(self) -> str:
+        """How far the primary has written: what a replica must have replayed to show all of it."""
+        row = await self.fetch_row("select pg_current_wal_insert_lsn()::text", ())
+        return str(row[0])
+
+    async def has_replayed(self, position: str, *, within_seconds: float) -> bool:
+        """Whether a replica shows what the primary had written at `position`; waits for it a while.
+
+        Asked in a statement of its own: the snapshot of a statement that asked and read
+        in one could be older than the answer.
+        """
+        deadline = asyncio.get_running_loop().time() + within_seconds
+        while True:
+            row = await self.fetch_row(
+                "select not pg_is_in_recovery() or coalesce(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, false)",
+                (position,),
+            )
+            if row[0]:
+                return True
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(REPLAY_POLL_SECONDS)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[asyncpg.Connection[Any]]:
@@ -171,4 +207,4 @@ class Reads:
 
 def _in_step(error: asyncpg.PostgresError) -> bool:
     """The server answered, so the connection may be used on, unless it is going away."""
-    return not isinstance(error, asyncpg.PostgresConnectionError)
+    return not isinstance(error, GOING)

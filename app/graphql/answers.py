@@ -20,17 +20,23 @@ REFUSED = "OMS01"
 """The SQLSTATE of `oms_refuse`: what was asked for cannot be answered, and the message says why."""
 
 
+MUTATION = "mutation"
+"""What `masked` is told of a mutation that was given up as a whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """A finished response body; `status` is what a GraphQL response media type wants.
 
     `well_formed`: the request could be understood, so that under plain
     application/json the status is 200 even where the operation was refused.
+    `consistency` is what a later request sends to read at least what this one wrote.
     """
 
     body: bytes
     status: int = 200
     well_formed: bool = True
+    consistency: str | None = None
 
 
 def error_json(error: GraphQLError) -> dict[str, Any]:
@@ -66,7 +72,12 @@ def masked(error: BaseException, path: list[str | int] | None, what: str) -> Gra
         case asyncpg.QueryCanceledError() | TimeoutError():
             log.warning("graphql.timeout", field=what)
             return GraphQLError(
-                "This took too long. Ask for less, or filter more.", path=path, extensions={"code": "TIMEOUT"}
+                "This took too long. Ask for less, or filter more; what was to be written may have been: ask "
+                "again with the same idempotency key."
+                if what == MUTATION
+                else "This took too long. Ask for less, or filter more.",
+                path=path,
+                extensions={"code": "TIMEOUT"},
             )
         case ReadsBusy():
             return GraphQLError(

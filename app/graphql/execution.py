@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import orjson
+import structlog
 from graphql import GraphQLError, OperationType
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from app.graphql.answers import Result, error_json, masked, refused
-from db.reads import Reads
+from app.graphql.answers import MUTATION, Result, error_json, masked, refused
+from db.reads import Reads, ReadsBusy
 from domain.access import Principal, VisibilityClass
 from domain.errors import Refused
 from schema.plan.arguments import InputError, Variables
@@ -22,10 +24,30 @@ from schema.plan.planner import Planner, input_error
 from schema.plan.plans import CallPlan, MutationPlan, QueryPlan, RootPlan, introspected, plain
 from schema.plan.roots import Info
 
-LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError, OSError)
+log = structlog.get_logger(__name__)
+
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's word for a connection that ended between two statements
+    OSError,
+)
 """The connection, not the statement, failed: a read may simply be asked again."""
 
-FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+REPLICA_WAIT_SECONDS = 0.5
+"""How long a replica is waited for that has not yet replayed what a caller wrote; then the primary answers."""
+
+FAILED = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    ReadsBusy,
+)
 
 ContextFactory = Callable[[Principal], Any]
 
@@ -58,9 +80,19 @@ class Executor:
 
     `reads` answers queries (a replica may), `primary` what was just written;
     `context_for` makes what mutations get as `info.context`, once per request.
+    A request is given up after `deadline_seconds`, whatever it waits for.
     """
 
-    def __init__(self, planner: Planner, reads: Reads, primary: Reads, context_for: ContextFactory) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        reads: Reads,
+        primary: Reads,
+        context_for: ContextFactory,
+        *,
+        deadline_seconds: float = 30.0,
+    ) -> None:
+        self._deadline = deadline_seconds
         self._planner = planner
         self._reads = reads
         self._primary = primary
@@ -74,8 +106,12 @@ class Executor:
         principal: Principal,
         *,
         mutations: bool = True,
+        consistency: str | None = None,
     ) -> Result:
-        """The finished response. Raises nothing but cancellation; what goes wrong is in the body."""
+        """The finished response. Raises nothing but cancellation; what goes wrong is in the body.
+
+        `consistency` is a position of the primary's log that the answer must not be older than.
+        """
         try:
             operation = self._planner.operation(text, operation_name)
             if operation.kind is OperationType.MUTATION and not mutations:
@@ -88,29 +124,46 @@ class Executor:
         except Exception as error:
             return refused([masked(error, None, "plan")], 500)
         if isinstance(planned.plan, QueryPlan):
-            return await self._query(planned.plan, planned.values, principal)
-        # A client that leaves stops waiting; it does not stop the write.
+            try:
+                async with asyncio.timeout(self._deadline):
+                    reads = await self._fresh(consistency) if consistency else self._reads
+                    return await self._query(planned.plan, planned.values, principal, reads)
+            except TimeoutError as error:
+                return refused([masked(error, None, "query")], 504)
+        # A client that leaves, or a deadline, stops the waiting; it does not stop the write.
         work = asyncio.ensure_future(self._mutation(planned.plan, planned.values, principal))
-        return await asyncio.shield(work)
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await asyncio.shield(work)
+        except TimeoutError as error:
+            return refused([masked(error, None, MUTATION)], 504)
 
     # Queries.
 
-    async def _query(self, plan: QueryPlan, values: Variables, principal: Principal) -> Result:
+    async def _fresh(self, consistency: str) -> Reads:
+        """Where a caller reads that has seen this position: the replica once it is there, else the primary."""
+        if self._reads is self._primary:
+            return self._primary
+        try:
+            replayed = await self._reads.has_replayed(consistency, within_seconds=REPLICA_WAIT_SECONDS)
+        except FAILED:
+            return self._primary
+        return self._reads if replayed else self._primary
+
+    async def _query(self, plan: QueryPlan, values: Variables, principal: Principal, reads: Reads) -> Result:
         bound = self._planner.values_of(principal)
         reading = plan.reading
         answer = _Answer()
         if reading and plan.together is not None:
             try:
-                texts = await self._fetch_row(
-                    self._reads, plan.together.sql, plan.together.values(values, bound)
-                )
+                texts = await self._fetch_row(reads, plan.together.sql, plan.together.values(values, bound))
                 for root, text in zip(reading, texts, strict=True):
                     self._show(answer, root, text)
             except (InputError, *FAILED) as error:
                 if len(reading) == 1:
                     self._fail(answer, reading[0], error)
                 else:
-                    await self._each(answer, reading, values, bound)
+                    await self._each(answer, reading, values, bound, reads)
         for root in plan.roots:
             if root.constant is not None:
                 answer.fields[root.key] = root.constant
@@ -126,17 +179,18 @@ class Executor:
         roots: list[RootPlan],
         values: Mapping[str, Any],
         bound: Mapping[str, Any],
+        reads: Reads,
     ) -> None:
         """One statement failed for several roots: ask for each once, in one snapshot; the others answer."""
         try:
-            async with self._reads.snapshot() as connection:
+            async with reads.snapshot() as connection:
                 for root in roots:
                     try:
                         parameters = root.statement.values(values, bound)
                         async with connection.transaction():
                             text = await connection.fetchval(root.statement.sql, *parameters)
                     except (InputError, asyncpg.PostgresError) as error:
-                        if isinstance(error, asyncpg.PostgresConnectionError):
+                        if isinstance(error, LOST):
                             raise
                         self._fail(answer, root, error)
                     else:
@@ -150,7 +204,8 @@ class Executor:
         try:
             return await reads.fetch_row(sql, values)
         except LOST:
-            return await reads.fetch_row(sql, values)
+            # A replica that is gone is not asked a second time.
+            return await self._primary.fetch_row(sql, values)
 
     def _show(self, answer: _Answer, root: RootPlan, text: str | None) -> None:
         try:
@@ -184,7 +239,14 @@ class Executor:
                 self._fail_call(answer, call, _broken(broken, call.key))
             except Exception as error:
                 self._fail_call(answer, call, masked(error, [call.key], call.name))
-        return answer.result([call.key for call in plan.calls], plan.cost.text())
+        result = answer.result([call.key for call in plan.calls], plan.cost.text())
+        if self._reads is self._primary:
+            return result
+        try:
+            return replace(result, consistency=await self._primary.position())
+        except FAILED:
+            log.warning("consistency.unknown", exc_info=True)
+            return result
 
     def _fail_call(self, answer: _Answer, call: CallPlan, error: GraphQLError) -> None:
         """Data stays for the fields that did commit: a payload that cannot be shown is null, even where

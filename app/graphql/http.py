@@ -7,6 +7,7 @@ parsed, validated or wrapped in objects of a framework.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,11 @@ Stream = Callable[[Scope, Receive, Send, GraphQLRequest, Principal], Awaitable[N
 """Answers over a media type that streams, for subscriptions."""
 
 BODY_TIMEOUT_SECONDS = 10.0
+
+CONSISTENCY = b"x-oms-consistency"
+"""Where reads may go to a replica, a mutation's answer carries it; a query that sends it sees that write."""
+
+POSITION = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}", re.ASCII)
 
 
 class _Gone(Exception):
@@ -92,9 +98,17 @@ class GraphQLEndpoint:
         if stream is not None:
             await stream(scope, receive, send, request, principal)
             return
-        await _send(send, await self._execute(scope, request, principal), media_type)
+        result = await self._execute(scope, headers, request, principal)
+        extra = [] if result.consistency is None else [(CONSISTENCY, result.consistency.encode())]
+        await _send(send, result, media_type, extra)
 
-    async def _execute(self, scope: Scope, request: GraphQLRequest, principal: Principal) -> Result:
+    async def _execute(
+        self, scope: Scope, headers: Mapping[bytes, bytes], request: GraphQLRequest, principal: Principal
+    ) -> Result:
+        consistency = _text(headers.get(CONSISTENCY))
+        if consistency is not None and not POSITION.fullmatch(consistency):
+            message = f"{CONSISTENCY.decode()} is not what a mutation's answer carried under that name."
+            return refusal(message, "BAD_REQUEST", 400)
         try:
             return await self._executor.execute(
                 request.text,
@@ -102,6 +116,7 @@ class GraphQLEndpoint:
                 request.variables,
                 principal,
                 mutations=scope["method"] == "POST",
+                consistency=consistency,
             )
         except Exception as error:  # the boundary: a bug is masked, never shown
             return refused([masked(error, None, "execute")], 500)

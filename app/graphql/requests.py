@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -82,6 +83,14 @@ class PersistedDocuments:
             raise BadRequest("PersistedQueryNotFound", 404, "PERSISTED_QUERY_NOT_FOUND")
         self._known.move_to_end(digest)
         return query
+
+
+def trusted_documents(path: Path) -> dict[str, str]:
+    """A file of trusted documents: a JSON object from document id to text. Raises ValueError, OSError."""
+    found = orjson.loads(path.read_bytes())
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise ValueError("it is not a JSON object from document ids to their texts")
+    return found
 
 
 def _digest(extensions: Any) -> str | None:
