@@ -23,6 +23,7 @@ class FulfillmentOrder(Base):
     replaces_id: Mapped[UUID | None] = foreign("fulfillment_order.id")
     fulfill_at: Mapped[datetime | None]
     reject_reason: Mapped[str | None]
+    note: Mapped[str | None]  # what its location said last, in words; events tell no free text
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
 

@@ -23,6 +23,7 @@ class Shipment(Base):
     delivery_status: Mapped[DeliveryStatus | None]
     carrier: Mapped[str | None]
     service: Mapped[str | None]
+    cancel_reason: Mapped[str | None]
     shipped_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
     metadata_: Mapped[Metadata]

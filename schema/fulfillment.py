@@ -48,6 +48,11 @@ class FulfillmentOrder(Node):
     reject_reason: str | None = column(
         tables.FulfillmentOrder.reject_reason, "Why the location would not send it."
     )
+    note: str | None = column(
+        tables.FulfillmentOrder.note,
+        "What was said of it last, in words: why it is held, goes on, or cannot be sent whole.",
+        scope=Scope.SHIPMENTS_WRITE,
+    )
     fulfill_at: datetime | None = column(
         tables.FulfillmentOrder.fulfill_at, "When it is to be sent; null: as soon as it can be."
     )

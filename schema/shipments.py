@@ -46,6 +46,9 @@ class Shipment(Node):
     )
     carrier: str | None = column(tables.Shipment.carrier, "Who carries it.")
     service: str | None = column(tables.Shipment.service, "The carrier's service: express, standard, …")
+    cancel_reason: str | None = column(
+        tables.Shipment.cancel_reason, "Why it was undone, in words.", scope=Scope.SHIPMENTS_WRITE
+    )
     shipped_at: datetime | None = column(tables.Shipment.shipped_at, "When it left.")
     delivered_at: datetime | None = column(
         tables.Shipment.delivered_at, "When the last of its parcels was delivered, or it was collected."

@@ -144,9 +144,12 @@ async def move(
     request: RequestStatus | None = None,
     event: EventType | None = None,
     reason: str | None = None,
+    note: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the fulfillment order along one or both of its axes, with one event.
+
+    `reason` and `note` are kept on its row alone: no text that people write is told in events.
 
     Raises `Refused(InvalidTransition)` when a table has no such arrow.
     """
@@ -164,6 +167,8 @@ async def move(
     }
     if reason is not None:
         values["reject_reason"] = reason
+    if note is not None:
+        values["note"] = note
     await session.execute(sa.update(FulfillmentOrder).where(FulfillmentOrder.id == change.id).values(values))
     change.status, change.request = values["status"], values["request_status"]
     if status is None:
@@ -276,8 +281,7 @@ async def hold_fulfillment_order(
     """Stop work on it for now; other fulfillment orders of the order go on."""
     check_reason(command.note, "note")
     change = await lock_fulfillment_order(session, command.fulfillment_order_id, actor=actor, now=now)
-    details = {"note": command.note} if command.note else {}
-    await move(session, change, status=FulfillmentOrderStatus.ON_HOLD, details=details)
+    await move(session, change, status=FulfillmentOrderStatus.ON_HOLD, note=command.note)
     await save(session, change.order)
     return change.id
 

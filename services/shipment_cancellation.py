@@ -25,8 +25,7 @@ async def cancel_shipment(
     check_reason(command.reason, "reason")
     change = await shipments.lock_shipment(session, command.shipment_id, actor=actor, now=now)
     picked = change.status in shipments.PICKED
-    details = {"reason": command.reason} if command.reason else {}
-    await shipments.move(session, change, ShipmentStatus.CANCELLED, details=details)
+    await shipments.move(session, change, ShipmentStatus.CANCELLED, cancel_reason=command.reason)
     if picked:
         await shipments.count_picked(session, change, back=True)
     await save(session, change.order)
@@ -50,5 +49,5 @@ async def cancel_overtaken(session: Session, change: FulfillmentChange) -> None:
         if waiting.status in shipments.PICKED:
             await shipments.count_picked(session, waiting, back=True)
         await shipments.move(
-            session, waiting, ShipmentStatus.CANCELLED, details={"reason": "Its units have left."}
+            session, waiting, ShipmentStatus.CANCELLED, details={"reason": "UNITS_HAVE_LEFT"}
         )

@@ -44,6 +44,10 @@ async def mark_short(session: Session, command: MarkShort, /, *, actor: Principa
     shipments.require_in_work(change)
     await _check_missing(session, change, units)
     await _count_short(session, units)
+    if command.note:
+        await session.execute(
+            sa.update(FulfillmentOrder).where(FulfillmentOrder.id == change.id).values(note=command.note)
+        )
     change.order.record(
         change.event(
             EventType.SHORT_PICK_REPORTED,
@@ -56,7 +60,6 @@ async def mark_short(session: Session, command: MarkShort, /, *, actor: Principa
                     }
                     for line_id, quantity in units.items()
                 ],
-                **({"note": command.note} if command.note else {}),
             },
         )
     )

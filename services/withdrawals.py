@@ -45,7 +45,7 @@ async def reject_cancellation(
         change,
         request=RequestStatus.CANCELLATION_REJECTED,
         event=EventType.FULFILLMENT_CANCELLATION_REJECTED,
-        details={"reason": command.reason} if command.reason else {},
+        note=command.reason,
     )
     await save(session, change.order)
     return change.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import InvalidTransition, NotFound, QuantityExceeded, Refused
@@ -17,6 +18,7 @@ from domain.fulfillment_commands import (
     ShortUnits,
 )
 from domain.order_commands import CancelOrder
+from domain.shipment_commands import CancelShipment
 from services.fulfillment import (
     accept_fulfillment_order,
     hold_fulfillment_order,
@@ -24,6 +26,7 @@ from services.fulfillment import (
     release_fulfillment_order,
 )
 from services.order_cancellation import cancel_order
+from services.shipment_cancellation import cancel_shipment
 from services.short_picks import mark_short
 from services.withdrawals import accept_cancellation, reject_cancellation
 from tests.fulfillment.steps import (
@@ -303,3 +306,35 @@ async def test_a_fulfillment_order_that_is_not_there_and_one_not_visible_are_one
         assert isinstance(error, NotFound)
         assert error.message == f"There is no ful_{fulfillment_order_id} that you may see."
     assert (await fulfillment_orders(world, order_id))[0].status == "OPEN"
+
+
+async def test_what_people_write_stays_on_the_rows_and_out_of_the_events(engine: AsyncEngine) -> None:
+    world = await make_world(engine, {"a": 5})
+    order_id = await world.place(("a", 3))
+    fulfillment_order_id = await accepted(world, order_id)
+    (line,) = await fulfillment_lines(world, fulfillment_order_id)
+    actor = warehouse(world)
+
+    async def notes() -> tuple[str | None, str | None]:
+        (row,) = await fulfillment_orders(world, order_id)
+        return row.note, row.status
+
+    hold = HoldFulfillmentOrder(fulfillment_order_id=fulfillment_order_id, note="secret: call Ada")
+    await world.run(hold_fulfillment_order, hold, actor)
+    assert await notes() == ("secret: call Ada", "ON_HOLD")
+    release = ReleaseFulfillmentOrder(fulfillment_order_id=fulfillment_order_id)
+    await world.run(release_fulfillment_order, release, actor)
+    shipment_id = await begun(world, fulfillment_order_id, 1)
+    await world.run(cancel_shipment, CancelShipment(shipment_id=shipment_id, reason="secret: Ada"), actor)
+    assert (await shipments_of(world, order_id))[0].cancel_reason == "secret: Ada"
+    missing = (ShortUnits(fulfillment_order_line_id=line.id, quantity=1),)
+    pick = MarkShort(fulfillment_order_id=fulfillment_order_id, lines=missing, note="secret: shelf")
+    await world.run(mark_short, pick, actor)
+    assert (await fulfillment_orders(world, order_id))[0].note == "secret: shelf"
+    await world.run(cancel_order, CancelOrder(order_id=order_id))
+    late = RejectCancellation(fulfillment_order_id=fulfillment_order_id, reason="secret: too late")
+    await world.run(reject_cancellation, late, actor)
+    assert await notes() == ("secret: too late", "IN_PROGRESS")
+    told = await world.all(sa.text("select type from event where details::text like '%secret%'"))  # type: ignore[arg-type] # a text select
+    assert told == []
+    await assert_invariants(engine)
