@@ -187,7 +187,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> Application:
     )
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and scope["path"] == "/graphql":
             await server.live.websocket(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/graphql":
             await endpoint(scope, receive, send)

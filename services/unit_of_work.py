@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
@@ -36,6 +37,18 @@ Command = TypeVar("Command")
 
 ATTEMPTS = 4
 """The first try and three more."""
+
+UNREACHABLE = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+)
+"""What the driver raises while the server restarts, is full, or ends our connection."""
 
 SERIALIZATION_FAILURE, DEADLOCK, LOCK_NOT_AVAILABLE = "40001", "40P01", "55P03"
 
@@ -138,8 +151,8 @@ class UnitOfWork:
                 retry = error.connection_invalidated or waited or state in (SERIALIZATION_FAILURE, DEADLOCK)
                 if not retry or attempt == ATTEMPTS:
                     raise
-            except (ConnectionError, TimeoutError):
-                # No connection could be had at all; the server may be restarting.
+            except UNREACHABLE:
+                # No connection could be had, or it broke in a way SQLAlchemy does not translate.
                 if attempt == ATTEMPTS:
                     raise
             else:
