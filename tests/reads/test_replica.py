@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -89,7 +90,7 @@ async def api(pair: Pair) -> AsyncIterator[Api]:
 
 async def post(
     api: Api, query: str, position: str | None = None, **variables: str
-) -> tuple[dict, str | None]:
+) -> tuple[dict[str, Any], str | None]:
     headers = {"authorization": f"Bearer {api.token(auth.staff())}"}
     if position is not None:
         headers[CONSISTENCY] = position
