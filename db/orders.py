@@ -110,6 +110,10 @@ class Order(Base):
         sa.Index("ix_orders_total", "current_total", "id"),
         sa.Index("ix_orders_channel", "channel_id", "placed_at", "id"),
         sa.Index("ix_orders_status", "status", "placed_at", "id"),
+        sa.Index("ix_orders_payment_status", "payment_status", "placed_at", "id"),
+        sa.Index("ix_orders_origin", "origin", "placed_at", "id"),
+        sa.Index("ix_orders_on_hold", "on_hold", "placed_at", "id"),
+        sa.Index("ix_orders_channel_updated", "channel_id", "updated_at", "id"),  # partners poll by it
         sa.Index("ix_orders_customer", "customer_id", "placed_at", "id"),
         sa.Index(
             "ix_orders_company",

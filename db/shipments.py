@@ -34,6 +34,8 @@ class Shipment(Base):
         sa.Index(None, "created_at", "id"),
         sa.Index(None, "updated_at", "id"),
         sa.Index(None, "status", "created_at", "id"),
+        sa.Index(None, "delivery_status", "created_at", "id"),
+        sa.Index(None, "carrier", "created_at", "id"),
         sa.Index(None, "location_id", "created_at", "id"),
     )
 

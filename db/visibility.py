@@ -209,8 +209,13 @@ def _customers(row: FromClause, caller: VisibilityClass) -> Predicate:
         return sa.exists().where(order.c.customer_id == row.c.id, order.c.id == _order())
     if not caller.by_channel and not caller.by_location:
         return sa.true()
-    bought = sa.exists().where(order.c.customer_id == row.c.id, _orders(order, caller))
+    bought = _looked_up(order.c.customer_id == row.c.id, _orders(order, caller))
     return sa.or_(bought, _named_by_channel(row)) if caller.by_channel else bought
+
+
+def _looked_up(*conditions: Predicate) -> sa.Exists:
+    """EXISTS that is asked row by row, by an index: OFFSET keeps it from being hashed over the whole table."""
+    return sa.select(sa.literal_column("1")).where(*conditions).offset(sa.literal_column("0")).exists()
 
 
 def _named_by_channel(row: FromClause) -> Predicate:
@@ -227,7 +232,7 @@ def _companies(row: FromClause, caller: VisibilityClass) -> Predicate:
     if not caller.by_channel and not caller.by_location:
         return sa.true()
     order = Order.__table__.alias()
-    bought = sa.exists().where(order.c.company_id == row.c.id, _orders(order, caller))
+    bought = _looked_up(order.c.company_id == row.c.id, _orders(order, caller))
     return sa.or_(bought, _named_by_channel(row)) if caller.by_channel else bought
 
 

@@ -44,7 +44,7 @@ async def _fill(url: str) -> None:
     engine = create_write_engine(url, pool_size=1, statement_timeout_seconds=600)
     try:
         async with engine.begin() as session:
-            await large.load(session, lambda what, done, total: None, SIZE)  # type: ignore[arg-type] # a connection does
+            await large.load(session, lambda what, done, total: None, SIZE)  # type: ignore[arg-type]
     finally:
         await engine.dispose()
     connection = await asyncpg.connect(asyncpg_dsn(url))
@@ -77,7 +77,7 @@ async def callers(connection: Any) -> dict[str, Principal]:
 
 
 def selections(planner: Planner, caller: Principal) -> Iterator[tuple[str, str]]:
-    """Every root connection that the caller may ask for: with each filter alone, and with each sort alone, both ways."""
+    """Every root connection that the caller may ask for: with each filter alone, and with each sort alone, both ways."""  # type: ignore[arg-type]
     query = planner.catalog.schema.query_type
     assert query is not None
     for name, field in query.fields.items():
