@@ -18,7 +18,7 @@ _types: dict[tuple[str, str], type] = {}
 
 def _package(cls_or_module: Any) -> str:
     name = cls_or_module if isinstance(cls_or_module, str) else cls_or_module.__module__
-    return str(name).partition(".")[0]
+    return str(name).rpartition(".")[0]
 
 
 def register(cls: type) -> None:
