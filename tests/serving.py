@@ -17,7 +17,7 @@ from app.server import create_app
 from app.settings import Settings
 from domain.access import Principal
 
-SECRET = "a secret for tests, long enough for HS256"  # noqa: S105
+SECRET = "a secret for tests, long enough for HS256"
 
 
 class Api:
@@ -88,7 +88,7 @@ async def served(database_url: str, *, workers: bool = True, **settings: Any) ->
         )
         server = uvicorn.Server(configuration)
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        while not server.started:
             if task.done():
                 await task
                 raise RuntimeError("the server ended while it started")

@@ -77,7 +77,7 @@ async def callers(connection: Any) -> dict[str, Principal]:
 
 
 def selections(planner: Planner, caller: Principal) -> Iterator[tuple[str, str]]:
-    """Every root connection that the caller may ask for: with each filter alone, and with each sort alone, both ways."""  # type: ignore[arg-type]
+    """Every root connection that the caller may ask for: each filter alone, and each sort alone, both ways."""
     query = planner.catalog.schema.query_type
     assert query is not None
     for name, field in query.fields.items():
