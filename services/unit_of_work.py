@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -196,9 +196,3 @@ class UnitOfWork:
         if finished_at is None:
             raise RuntimeError(f"idempotency key {key.key!r} was committed without an outcome")
         raise _Repeated(outcomes.decode(outcome))
-
-
-async def in_transaction(engine: AsyncEngine, work: Callable[[Session], Awaitable[Result]]) -> Result:
-    """For bookkeeping without a caller (cursors, reaping): one transaction, no key, no retry."""
-    async with engine.begin() as session:
-        return await work(session)
