@@ -8,6 +8,9 @@ import sqlalchemy as sa
 
 from db.channels import ExternalId
 
+CANDIDATES = 1_000
+"""How many rows that `matches` finds are sorted at most: its index gives them in no order."""
+
 
 def matches(search: Any, text: Any) -> sa.ColumnElement[bool]:
     """Whether a tsvector column holds, for every word of `text`, a word that begins with it.

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 import strawberry
 
-from db.search import matches, matches_external_id
+from db.search import CANDIDATES, matches, matches_external_id
 from domain.access import Scope
 from resolvers.batches import write_each
 from resolvers.context import write
@@ -47,7 +47,9 @@ class CustomerFilter:
     updated_from: datetime | None = where(lambda row, v: row.updated_at >= v, "Changed at or after.")
     updated_before: datetime | None = where(lambda row, v: row.updated_at < v, "Changed before.")
     search: str | None = where(
-        lambda row, v: matches(row.search, v), "Whose name or e-mail address holds words that begin so."
+        lambda row, v: matches(row.search, v),
+        "Whose name or e-mail address holds words that begin so.",
+        candidates=CANDIDATES,
     )
 
 

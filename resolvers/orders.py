@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 import strawberry
 
-from db.search import matches, matches_external_id
+from db.search import CANDIDATES, matches, matches_external_id
 from domain.access import Scope
 from domain.orders import FulfillmentStatus, OrderStatus, Origin, PaymentStatus, ReturnStatus
 from resolvers.context import write
@@ -76,7 +76,9 @@ class OrderFilter:
     updated_from: datetime | None = where(lambda o, v: o.updated_at >= v, "Changed at or after.")
     updated_before: datetime | None = where(lambda o, v: o.updated_at < v, "Changed before.")
     search: str | None = where(
-        lambda o, v: matches(o.search, v), "Whose number, e-mail or recipient holds words that begin so."
+        lambda o, v: matches(o.search, v),
+        "Whose number, e-mail or recipient holds words that begin so.",
+        candidates=CANDIDATES,
     )
 
 

@@ -80,20 +80,40 @@ def page_arguments(filter_type: type | None, sort: Sort) -> list[Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Where:
-    """A filter field: the condition it adds when a value is given; `node` is the prefix of ids it takes."""
+    """A filter field: the condition it adds when a value is given; `node` is the prefix of ids it takes.
+
+    `candidates` is how many rows that fulfil the filter are sorted at most.
+    """
 
     condition: Callable[[Any, Any], Any]
     node: str | None = None
+    candidates: int | None = None
 
 
 def where(
-    condition: Callable[[Any, Any], Any], description: str | None = None, *, node: str | None = None
+    condition: Callable[[Any, Any], Any],
+    description: str | None = None,
+    *,
+    node: str | None = None,
+    candidates: int | None = None,
 ) -> Any:
-    """`condition(row, value)`; with `node` the value is a global id (or a list of them), bound as UUID."""
-    made = PlannedField(
-        default=strawberry.UNSET, description=description, metadata={PLAN: Where(condition, node)}
+    """`condition(row, value)`; with `node` the value is a global id (or a list of them), bound as UUID.
+
+    `candidates` is for a condition whose index gives rows in no order that could be asked for, such as a
+    search of text: of the rows that the whole filter leaves and the caller may see, so many are taken as they
+    come, and only those are sorted, paged through and counted.
+    """
+    if candidates is not None:
+        bounded = (
+            f"When more than {candidates:,} fulfil the whole filter, {candidates:,} of them are sorted, shown and "
+            "counted, not the first of any sort: search for more words, or filter further."
+        )
+        description = bounded if description is None else f"{description} {bounded}"
+    return PlannedField(
+        default=strawberry.UNSET,
+        description=description,
+        metadata={PLAN: Where(condition, node, candidates)},
     )
-    return made
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

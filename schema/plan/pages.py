@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from schema.plan.arguments import Given, InputError, enum_text, is_uuid
 from schema.plan.catalog import object_type
+from schema.plan.inputs import Where
 from schema.plan.leaves import string_agg, timestamp
 from schema.plan.operation import DEFAULT_PAGE, LARGEST_PAGE
 from schema.plan.reading import PLAN, Planned, ReadConnection, Row
@@ -77,10 +78,12 @@ class _Page:
         arguments: dict[str, Given],
     ) -> None:
         self._compiler = compiler
-        self._field = field
         self._read = read
         self._parent = parent
-        self._arguments = arguments
+        self._filters = list(_filters(field, arguments))
+        self._candidates = min(
+            (where.candidates for where, _, _ in self._filters if where.candidates), default=None
+        )
         self._type, self._planned = compiler.catalog.planned(read.target)
         self._order = _order(read, self._planned, arguments)
         self._window = _window(compiler, arguments)
@@ -94,7 +97,9 @@ class _Page:
             conditions.append(read.on(self._parent, row))
         with_parent = read.on is not None and read.visible_with_parent
         conditions.append(self._compiler.visible(self._planned, row, with_parent=with_parent))
-        conditions.extend(_filtered(self._compiler, self._field, self._arguments, row))
+        for where, given, type_ in self._filters:
+            value = self._compiler.binder.bind(given, type_, prefix=where.node)
+            conditions.append(where.condition(row, value))
         return conditions
 
     @property
@@ -120,7 +125,7 @@ class _Page:
     def _merged_page(self) -> Any:
         """The page's rows; for a caller bounded to some values of a column, merged from a page of each."""
         bounds = self._compiler.partition(self._planned) if self._parent is None else None
-        if bounds is None:
+        if bounds is None or self._candidates is not None:
             return self._page([]).subquery()
         name, values = bounds
         part = sa.func.unnest(values).table_valued(sa.column("value", sa.Uuid())).render_derived()
@@ -138,6 +143,10 @@ class _Page:
         inner = self._compiler.alias(self._planned)
         conditions = [inner.source.c[name] == value for name, value in bounds]
         conditions.extend(self._conditions(inner))
+        if self._candidates is not None:
+            # Before the cursors, so that every page is taken from the same rows.
+            taken = self._below_parent(sa.select(inner.source).where(*conditions).limit(self._candidates))
+            inner, conditions = self._planned.row(taken.subquery()), []
         for given, forwards in ((window.after, True), (window.before, False)):
             if given is not None and given.value is not None:
                 conditions.append(_beyond(self._compiler, order, inner, given, forwards=forwards))
@@ -147,7 +156,10 @@ class _Page:
             .order_by(*order.by(inner, reverse=window.backwards))
             .limit(window.size + 1)
         )
-        return page if self._parent is None else page.correlate(self._parent.source)
+        return self._below_parent(page)
+
+    def _below_parent(self, select: Any) -> Any:
+        return select if self._parent is None else select.correlate(self._parent.source)
 
     def member(self, field: GraphQLField, nodes: list[FieldNode]) -> list[Piece]:
         match nodes[0].name.value:
@@ -211,18 +223,14 @@ class _Page:
 
     def _total(self) -> Any:
         row = self._compiler.alias(self._planned)
-        found: Any = (
+        found = self._below_parent(
             sa.select(sa.literal_column("1"))
             .select_from(row.source)
             .where(*self._conditions(row))
-            .limit(LARGEST_COUNT)
+            .limit(LARGEST_COUNT if self._candidates is None else self._candidates)
         )
-        if self._parent is not None:
-            found = found.correlate(self._parent.source)
         counted = sa.select(sa.cast(sa.func.count(), sa.Text())).select_from(found.subquery())
-        if self._parent is not None:
-            counted = counted.correlate(self._parent.source)
-        return counted.scalar_subquery()
+        return self._below_parent(counted).scalar_subquery()
 
 
 def _given_text(given: Given | None) -> Piece:
@@ -269,23 +277,17 @@ def _page_size(value: Any) -> int:
     return int(value)
 
 
-def _filtered(
-    compiler: Compiler, field: GraphQLField, arguments: dict[str, Given], row: Row
-) -> list[sa.ColumnElement[bool]]:
+def _filters(field: GraphQLField, arguments: dict[str, Given]) -> Iterator[tuple[Where, Given, Any]]:
+    """The filter's fields that are given, with their values and GraphQL types."""
     given = arguments.get("filter")
     if given is None or given.value is None:
-        return []
+        return
     type_: Any = field.args["filter"].type
     type_ = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
-    conditions = []
     for name, definition in type_.fields.items():
         member = given.fields.get(name)
-        if member is None or member.value is None:
-            continue
-        where = definition.extensions["strawberry-definition"].metadata[PLAN]
-        value = compiler.binder.bind(member, definition.type, prefix=where.node)
-        conditions.append(where.condition(row, value))
-    return conditions
+        if member is not None and member.value is not None:
+            yield definition.extensions["strawberry-definition"].metadata[PLAN], member, definition.type
 
 
 def cursor_of(name: str, columns: Sequence[Any]) -> Any:

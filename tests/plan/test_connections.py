@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from domain.access import Principal
 from tests.plan.conftest import ORDERS, PARTNER, STAFF, Shop, key, order_id
 
 PAGE = """query ($first: Int, $after: String, $last: Int, $before: String, $filter: OrderFilter,
@@ -115,6 +116,46 @@ async def test_each_filter_keeps_what_it_says(shop: Shop, filters: dict[str, Any
     )
     answer = (await shop.data(text, filter=filters))["orders"]
     assert (len(answer["nodes"]), answer["totalCount"]) == (count, count)
+
+
+async def paged(shop: Shop, caller: Principal, **arguments: Any) -> list[str]:
+    """The numbers of every page, in their order."""
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = (await shop.data(PAGE, caller, first=5, after=cursor, **arguments))["orders"]
+        seen += [node["number"] for node in page["nodes"]]
+        cursor = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            assert page["totalCount"] == len(seen)
+            return seen
+
+
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+async def test_of_what_a_search_finds_so_many_are_paged_through_and_counted(
+    shop: Shop, direction: str
+) -> None:
+    seen = await paged(shop, STAFF, filter={"search": "a"}, sort="NUMBER", direction=direction)
+    assert len(set(seen)) == 12
+    assert seen == sorted(seen, reverse=direction == "DESC")
+    by_total = await paged(shop, STAFF, filter={"search": "A"}, sort="TOTAL", direction=direction)
+    assert sorted(by_total) == sorted(seen)
+    page = (await shop.data(PAGE, last=12, filter={"search": "a"}, sort="NUMBER", direction=direction))[
+        "orders"
+    ]
+    assert [node["number"] for node in page["nodes"]] == seen
+
+
+async def test_a_search_takes_its_candidates_from_what_the_filter_leaves_and_the_caller_sees(
+    shop: Shop,
+) -> None:
+    in_store = {f"A{n:03d}" for n in range(ORDERS) if n % 3 == 0}
+    assert set(await paged(shop, STAFF, filter={"search": "a", "channel": "store"})) == in_store
+    of_partner = await paged(shop, PARTNER, filter={"search": "a"})
+    assert len(of_partner) == 12
+    assert in_store.isdisjoint(of_partner)
+    shipped = {f"A{n:03d}" for n in range(ORDERS) if n % 3 == 1}
+    assert set(await paged(shop, PARTNER, filter={"search": "a", "status": ["SHIPPED"]})) == shipped
 
 
 async def test_filters_can_be_written_in_the_document_around_a_variable(shop: Shop) -> None:

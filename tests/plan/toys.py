@@ -203,7 +203,7 @@ class OrderFilter:
             *([order.placed_at < value.until] if value.until is not None else []),
         )
     )
-    search: str | None = where(lambda order, value: order.number.ilike(value + "%"))
+    search: str | None = where(lambda order, value: order.number.ilike(value + "%"), candidates=12)
 
 
 OrderSort = sort_enum(
