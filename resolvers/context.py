@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -38,19 +39,26 @@ class Info(Protocol):
 
 
 async def write(
-    info: Any, use_case: UseCase[Command, Outcome], command: Command, *, key: str | None = None
+    info: Any,
+    use_case: UseCase[Command, Outcome],
+    command: Command,
+    *,
+    key: str | None = None,
+    call: tuple[str, Mapping[str, Any]] | None = None,
 ) -> Outcome:
     """Run a use case in one transaction as the caller, once per idempotency key.
 
     The key's fingerprint is the root field and its input as sent, the key itself
-    left out: a repeat must be the same call, whatever it selects. Refused with InvalidInput
-    for a key that is empty, too long or not printable.
+    left out: a repeat must be the same call, whatever it selects. An item of a batch that
+    is a call of its own names that `call`. Refused with InvalidInput for a key that is
+    empty, too long or not printable.
     """
     if key is not None:
         text.require(key, text.MAX_IDEMPOTENCY_KEY, field=("idempotencyKey",))
-    sent = {name: value for name, value in info.arguments.items() if name != "idempotencyKey"}
+    field, arguments = call or (info.field_name, info.arguments)
+    sent = {name: value for name, value in arguments.items() if name != "idempotencyKey"}
     fingerprint = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
     context: Context = info.context
     return await context.unit_of_work.run(
-        use_case, command, actor=context.principal, key=Key.of(key, info.field_name, fingerprint)
+        use_case, command, actor=context.principal, key=Key.of(key, field, fingerprint)
     )
