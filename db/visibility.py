@@ -221,7 +221,7 @@ def _looked_up(*conditions: Predicate) -> sa.Exists:
 def _named_by_channel(row: FromClause) -> Predicate:
     """A partner may see what it has itself given an external id in its channel."""
     name = ExternalId.__table__.alias()
-    return sa.exists().where(name.c.entity_id == row.c.id, _in_channels(name.c.channel_id))
+    return _looked_up(name.c.entity_id == row.c.id, _in_channels(name.c.channel_id))
 
 
 def _companies(row: FromClause, caller: VisibilityClass) -> Predicate:
@@ -365,8 +365,11 @@ def _here_only(row: FromClause, caller: VisibilityClass) -> Predicate:
     return _in_locations(row.c.location_id) if caller.by_location else sa.true()
 
 
-PARTITIONED = frozenset({"orders", "returns"})
+OF_CHANNEL = frozenset({"orders", "returns"})
 """Large tables whose rows carry the channel: a partner's page is merged from its channels' pages."""
+
+AT_LOCATION = frozenset({"fulfillment_order", "shipment"})
+"""Large tables whose rows carry the location: the same for whoever is bounded to locations."""
 
 
 def partition(table: str, caller: VisibilityClass) -> tuple[str, ColumnElement[Any]] | None:
@@ -375,9 +378,13 @@ def partition(table: str, caller: VisibilityClass) -> tuple[str, ColumnElement[A
     `column = any(list)` is no prefix that an index could be read in order by; one value after
     the other is.
     """
-    if caller.kind in PORTAL or not caller.by_channel or table not in PARTITIONED:
+    if caller.kind in PORTAL:
         return None
-    return "channel_id", sa.bindparam("principal_channels", type_=_UUIDS)
+    if caller.by_channel and table in OF_CHANNEL:
+        return "channel_id", sa.bindparam("principal_channels", type_=_UUIDS)
+    if caller.by_location and table in AT_LOCATION:
+        return "location_id", sa.bindparam("principal_locations", type_=_UUIDS)
+    return None
 
 
 THROUGH_PARENT: dict[str, Rule] = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
-
 from db.search import matches_external_id
 from domain.access import Scope
 from domain.orders import ChannelKind
@@ -17,6 +15,7 @@ from schema.plan import (
     Connection,
     Info,
     UserError,
+    among,
     by,
     by_id,
     filter_input,
@@ -34,8 +33,8 @@ from services.channels import upsert_channel, upsert_channels
 
 @filter_input(description="Which channels: each field that is given must hold.")
 class ChannelFilter:
-    codes: list[str] | None = where(lambda row, v: row.code == sa.any_(v), "With one of these codes.")
-    kind: list[ChannelKind] | None = where(lambda row, v: row.kind == sa.any_(v), "Of one of these kinds.")
+    codes: list[str] | None = among(lambda row: row.code, "With one of these codes.")
+    kind: list[ChannelKind] | None = among(lambda row: row.kind, "Of one of these kinds.")
     active: bool | None = where(lambda row, v: row.active == v, "Active, or not.")
     external_id: ExternalIdFilter | None = where(
         lambda row, v: matches_external_id("CHANNEL", row.id, v), "That a partner's system calls so."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
 import strawberry
 
 from db.search import CANDIDATES, matches, matches_external_id
@@ -17,6 +16,7 @@ from schema.plan import (
     Connection,
     Info,
     UserError,
+    among,
     by,
     by_id,
     filter_input,
@@ -34,12 +34,12 @@ from services.customers import upsert_companies, upsert_company, upsert_customer
 
 @filter_input(description="Which customers: each field that is given must hold.")
 class CustomerFilter:
-    ids: list[strawberry.ID] | None = where(lambda row, v: row.id == sa.any_(v), "One of these.", node="cus")
-    companies: list[strawberry.ID] | None = where(
-        lambda row, v: row.company_id == sa.any_(v), "Of one of these companies.", node="cmp"
+    ids: list[strawberry.ID] | None = among(lambda row: row.id, "One of these.", node="cus")
+    companies: list[strawberry.ID] | None = among(
+        lambda row: row.company_id, "Of one of these companies.", node="cmp"
     )
-    emails: list[str] | None = where(
-        lambda row, v: row.email == sa.any_(v), "With one of these e-mail addresses, as they were given."
+    emails: list[str] | None = among(
+        lambda row: row.email, "With one of these e-mail addresses, as they were given."
     )
     external_id: ExternalIdFilter | None = where(
         lambda row, v: matches_external_id("CUSTOMER", row.id, v), "That a partner's system calls so."
@@ -65,7 +65,7 @@ CustomerSort = sort_enum(
 
 @filter_input(description="Which companies: each field that is given must hold.")
 class CompanyFilter:
-    ids: list[strawberry.ID] | None = where(lambda row, v: row.id == sa.any_(v), "One of these.", node="cmp")
+    ids: list[strawberry.ID] | None = among(lambda row: row.id, "One of these.", node="cmp")
     external_id: ExternalIdFilter | None = where(
         lambda row, v: matches_external_id("COMPANY", row.id, v), "That a partner's system calls so."
     )

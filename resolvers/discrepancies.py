@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
 import strawberry
 
 from domain.access import Scope
@@ -17,6 +16,7 @@ from schema.plan import (
     Info,
     SortDirection,
     UserError,
+    among,
     by_id,
     filter_input,
     mutation,
@@ -33,13 +33,9 @@ from services.discrepancies import ResolveDiscrepancy, resolve_discrepancy
 
 @filter_input(description="Which discrepancies: each field that is given must hold.")
 class DiscrepancyFilter:
-    status: list[DiscrepancyStatus] | None = where(
-        lambda d, v: d.status == sa.any_(v), "In one of these statuses."
-    )
-    kind: list[DiscrepancyKind] | None = where(lambda d, v: d.kind == sa.any_(v), "Of one of these kinds.")
-    orders: list[strawberry.ID] | None = where(
-        lambda d, v: d.order_id == sa.any_(v), "Of one of these orders.", node="ord"
-    )
+    status: list[DiscrepancyStatus] | None = among(lambda d: d.status, "In one of these statuses.")
+    kind: list[DiscrepancyKind] | None = among(lambda d: d.kind, "Of one of these kinds.")
+    orders: list[strawberry.ID] | None = among(lambda d: d.order_id, "Of one of these orders.", node="ord")
     created_from: datetime | None = where(lambda d, v: d.created_at >= v, "Recorded at or after.")
     created_before: datetime | None = where(lambda d, v: d.created_at < v, "Recorded before.")
 

@@ -30,6 +30,7 @@ from schema.plan import (
     Info,
     SortDirection,
     UserError,
+    among,
     by_id,
     filter_input,
     mutation,
@@ -53,18 +54,14 @@ from services.withdrawals import accept_cancellation, reject_cancellation
 
 @filter_input(description="Which fulfillment orders: each field that is given must hold.")
 class FulfillmentOrderFilter:
-    status: list[FulfillmentOrderStatus] | None = where(
-        lambda f, v: f.status == sa.any_(v), "In one of these statuses."
+    status: list[FulfillmentOrderStatus] | None = among(lambda f: f.status, "In one of these statuses.")
+    request_status: list[RequestStatus] | None = among(
+        lambda f: f.request_status, "With one of these request statuses."
     )
-    request_status: list[RequestStatus] | None = where(
-        lambda f, v: f.request_status == sa.any_(v), "With one of these request statuses."
+    locations: list[strawberry.ID] | None = among(
+        lambda f: f.location_id, "Of one of these locations.", node="loc"
     )
-    locations: list[strawberry.ID] | None = where(
-        lambda f, v: f.location_id == sa.any_(v), "Of one of these locations.", node="loc"
-    )
-    orders: list[strawberry.ID] | None = where(
-        lambda f, v: f.order_id == sa.any_(v), "Of one of these orders.", node="ord"
-    )
+    orders: list[strawberry.ID] | None = among(lambda f: f.order_id, "Of one of these orders.", node="ord")
     channels: list[strawberry.ID] | None = where(
         lambda f, v: f.order_id.in_(sa.select(OrderRow.id).where(OrderRow.channel_id == sa.any_(v))),
         "Of orders of one of these channels.",

@@ -26,6 +26,7 @@ from schema.plan import (
     Info,
     SortDirection,
     UserError,
+    among,
     by,
     by_id,
     filter_input,
@@ -46,28 +47,28 @@ from services.placement import place_order
 
 @filter_input(description="Which orders: each field that is given must hold.")
 class OrderFilter:
-    status: list[OrderStatus] | None = where(lambda o, v: o.status == sa.any_(v), "In one of these statuses.")
-    payment_status: list[PaymentStatus] | None = where(
-        lambda o, v: o.payment_status == sa.any_(v), "With one of these payment statuses."
+    status: list[OrderStatus] | None = among(lambda o: o.status, "In one of these statuses.")
+    payment_status: list[PaymentStatus] | None = among(
+        lambda o: o.payment_status, "With one of these payment statuses."
     )
-    fulfillment_status: list[FulfillmentStatus] | None = where(
-        lambda o, v: o.fulfillment_status == sa.any_(v), "With one of these fulfillment statuses."
+    fulfillment_status: list[FulfillmentStatus] | None = among(
+        lambda o: o.fulfillment_status, "With one of these fulfillment statuses."
     )
-    return_status: list[ReturnStatus] | None = where(
-        lambda o, v: o.return_status == sa.any_(v), "With one of these return statuses."
+    return_status: list[ReturnStatus] | None = among(
+        lambda o: o.return_status, "With one of these return statuses."
     )
     on_hold: bool | None = where(lambda o, v: o.on_hold == v, "Held back, or not.")
-    origin: list[Origin] | None = where(lambda o, v: o.origin == sa.any_(v), "Placed here or imported.")
-    channels: list[strawberry.ID] | None = where(
-        lambda o, v: o.channel_id == sa.any_(v), "Of one of these channels.", node="chn"
+    origin: list[Origin] | None = among(lambda o: o.origin, "Placed here or imported.")
+    channels: list[strawberry.ID] | None = among(
+        lambda o: o.channel_id, "Of one of these channels.", node="chn"
     )
-    customers: list[strawberry.ID] | None = where(
-        lambda o, v: o.customer_id == sa.any_(v), "Of one of these customers.", node="cus"
+    customers: list[strawberry.ID] | None = among(
+        lambda o: o.customer_id, "Of one of these customers.", node="cus"
     )
-    companies: list[strawberry.ID] | None = where(
-        lambda o, v: o.company_id == sa.any_(v), "Of one of these companies.", node="cmp"
+    companies: list[strawberry.ID] | None = among(
+        lambda o: o.company_id, "Of one of these companies.", node="cmp"
     )
-    numbers: list[str] | None = where(lambda o, v: o.number == sa.any_(v), "With one of these numbers.")
+    numbers: list[str] | None = among(lambda o: o.number, "With one of these numbers.")
     external_id: ExternalIdFilter | None = where(
         lambda o, v: matches_external_id("ORDER", o.id, v), "That a partner's system calls so."
     )

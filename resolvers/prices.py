@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
 import strawberry
 
 from db.search import matches_external_id
@@ -16,6 +15,7 @@ from schema.plan import (
     Connection,
     Info,
     UserError,
+    among,
     by,
     by_id,
     filter_input,
@@ -34,9 +34,9 @@ from services.prices import upsert_price, upsert_price_list, upsert_price_lists,
 
 @filter_input(description="Which price lists: each field that is given must hold.")
 class PriceListFilter:
-    codes: list[str] | None = where(lambda row, v: row.code == sa.any_(v), "With one of these codes.")
-    channels: list[strawberry.ID] | None = where(
-        lambda row, v: row.channel_id == sa.any_(v), "Of one of these channels.", node="chn"
+    codes: list[str] | None = among(lambda row: row.code, "With one of these codes.")
+    channels: list[strawberry.ID] | None = among(
+        lambda row: row.channel_id, "Of one of these channels.", node="chn"
     )
     active: bool | None = where(lambda row, v: row.active == v, "Active, or not.")
     external_id: ExternalIdFilter | None = where(

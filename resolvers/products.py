@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
 import strawberry
 
 from db.search import CANDIDATES, matches, matches_external_id
@@ -16,6 +15,7 @@ from schema.plan import (
     Connection,
     Info,
     UserError,
+    among,
     by,
     by_id,
     filter_input,
@@ -34,8 +34,8 @@ from services.products import upsert_product, upsert_products
 
 @filter_input(description="Which products: each field that is given must hold.")
 class ProductFilter:
-    ids: list[strawberry.ID] | None = where(lambda row, v: row.id == sa.any_(v), "One of these.", node="prd")
-    skus: list[str] | None = where(lambda row, v: row.sku == sa.any_(v), "With one of these SKUs.")
+    ids: list[strawberry.ID] | None = among(lambda row: row.id, "One of these.", node="prd")
+    skus: list[str] | None = among(lambda row: row.sku, "With one of these SKUs.")
     active: bool | None = where(lambda row, v: row.active == v, "Active, or not.")
     backorderable: bool | None = where(lambda row, v: row.backorderable == v, "Backorderable, or not.")
     external_id: ExternalIdFilter | None = where(

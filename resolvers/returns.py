@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import sqlalchemy as sa
 import strawberry
 
 from db.search import matches_external_id
@@ -21,6 +20,7 @@ from schema.plan import (
     Info,
     SortDirection,
     UserError,
+    among,
     by_id,
     filter_input,
     mutation,
@@ -47,21 +47,19 @@ from services.returns import approve_return, cancel_return, close_return, declin
 
 @filter_input(description="Which returns: each field that is given must hold.")
 class ReturnFilter:
-    status: list[ReturnState] | None = where(lambda r, v: r.status == sa.any_(v), "In one of these statuses.")
-    customer_status: list[CustomerReturnStatus] | None = where(
-        lambda r, v: r.customer_status == sa.any_(v), "That customers are told one of these of."
+    status: list[ReturnState] | None = among(lambda r: r.status, "In one of these statuses.")
+    customer_status: list[CustomerReturnStatus] | None = among(
+        lambda r: r.customer_status, "That customers are told one of these of."
     )
-    channels: list[strawberry.ID] | None = where(
-        lambda r, v: r.channel_id == sa.any_(v), "Of one of these channels.", node="chn"
+    channels: list[strawberry.ID] | None = among(
+        lambda r: r.channel_id, "Of one of these channels.", node="chn"
     )
-    locations: list[strawberry.ID] | None = where(
-        lambda r, v: r.location_id == sa.any_(v), "To one of these locations.", node="loc"
+    locations: list[strawberry.ID] | None = among(
+        lambda r: r.location_id, "To one of these locations.", node="loc"
     )
-    orders: list[strawberry.ID] | None = where(
-        lambda r, v: r.order_id == sa.any_(v), "Of one of these orders.", node="ord"
-    )
-    customers: list[strawberry.ID] | None = where(
-        lambda r, v: r.customer_id == sa.any_(v), "Of one of these customers.", node="cus"
+    orders: list[strawberry.ID] | None = among(lambda r: r.order_id, "Of one of these orders.", node="ord")
+    customers: list[strawberry.ID] | None = among(
+        lambda r: r.customer_id, "Of one of these customers.", node="cus"
     )
     order_external_id: ExternalIdFilter | None = where(
         lambda r, v: matches_external_id("ORDER", r.order_id, v),

@@ -32,6 +32,7 @@ from schema.plan import (
     Info,
     SortDirection,
     UserError,
+    among,
     by_id,
     filter_input,
     mutation,
@@ -66,18 +67,14 @@ from services.shipments import (
 
 @filter_input(description="Which shipments: each field that is given must hold.")
 class ShipmentFilter:
-    status: list[ShipmentStatus] | None = where(
-        lambda s, v: s.status == sa.any_(v), "In one of these statuses."
+    status: list[ShipmentStatus] | None = among(lambda s: s.status, "In one of these statuses.")
+    delivery_status: list[DeliveryStatus] | None = among(
+        lambda s: s.delivery_status, "With one of these delivery statuses."
     )
-    delivery_status: list[DeliveryStatus] | None = where(
-        lambda s, v: s.delivery_status == sa.any_(v), "With one of these delivery statuses."
+    locations: list[strawberry.ID] | None = among(
+        lambda s: s.location_id, "From one of these locations.", node="loc"
     )
-    locations: list[strawberry.ID] | None = where(
-        lambda s, v: s.location_id == sa.any_(v), "From one of these locations.", node="loc"
-    )
-    orders: list[strawberry.ID] | None = where(
-        lambda s, v: s.order_id == sa.any_(v), "Of one of these orders.", node="ord"
-    )
+    orders: list[strawberry.ID] | None = among(lambda s: s.order_id, "Of one of these orders.", node="ord")
     channels: list[strawberry.ID] | None = where(
         lambda s, v: s.order_id.in_(sa.select(OrderRow.id).where(OrderRow.channel_id == sa.any_(v))),
         "Of orders of one of these channels.",

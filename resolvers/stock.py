@@ -17,6 +17,7 @@ from schema.plan import (
     GlobalId,
     Info,
     UserError,
+    among,
     by_id,
     filter_input,
     mutation,
@@ -41,8 +42,8 @@ from services.reservations import (
 
 @filter_input(description="Which stock levels: each field that is given must hold.")
 class StockLevelFilter:
-    products: list[strawberry.ID] | None = where(
-        lambda level, v: level.product_id == sa.any_(v), "Of one of these products.", node="prd"
+    products: list[strawberry.ID] | None = among(
+        lambda level: level.product_id, "Of one of these products.", node="prd"
     )
     skus: list[str] | None = where(
         lambda level, v: level.product_id.in_(
@@ -50,8 +51,8 @@ class StockLevelFilter:
         ),
         "Of one of these SKUs.",
     )
-    locations: list[strawberry.ID] | None = where(
-        lambda level, v: level.location_id == sa.any_(v), "At one of these locations.", node="loc"
+    locations: list[strawberry.ID] | None = among(
+        lambda level: level.location_id, "At one of these locations.", node="loc"
     )
     updated_from: datetime | None = where(lambda level, v: level.updated_at >= v, "Changed at or after.")
 
@@ -67,11 +68,11 @@ StockLevelSort = sort_enum(
 
 @filter_input(description="Which reservations: each field that is given must hold.")
 class ReservationFilter:
-    status: list[ReservationStatus] | None = where(
-        lambda reservation, v: reservation.status == sa.any_(v), "In one of these statuses."
+    status: list[ReservationStatus] | None = among(
+        lambda reservation: reservation.status, "In one of these statuses."
     )
-    channels: list[strawberry.ID] | None = where(
-        lambda reservation, v: reservation.channel_id == sa.any_(v), "Of one of these channels.", node="chn"
+    channels: list[strawberry.ID] | None = among(
+        lambda reservation: reservation.channel_id, "Of one of these channels.", node="chn"
     )
 
 

@@ -25,7 +25,7 @@ from schema.plan.declare import (
     value_type,
 )
 from schema.plan.errors import UserError, error_type, no_errors
-from schema.plan.inputs import SortDirection, filter_input, global_id, sort_enum, where
+from schema.plan.inputs import SortDirection, among, filter_input, global_id, sort_enum, where
 from schema.plan.planner import Planner
 from schema.plan.roots import (
     GlobalId,
@@ -58,6 +58,7 @@ __all__ = [
     "Ref",
     "SortDirection",
     "UserError",
+    "among",
     "by",
     "by_id",
     "column",

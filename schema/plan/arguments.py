@@ -30,6 +30,7 @@ from graphql.utilities.coerce_input_value import coerce_default_value, coerce_in
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 from schema.plan.reading import PLAN
+from schema.plan.sqltext import LiteralTexts
 
 Variables = Mapping[str, Any]
 Fetch = Callable[[Variables], Any]
@@ -241,8 +242,7 @@ class Binder:
     def _bind_list(self, given: Given, item: Any, prefix: str | None) -> sa.ColumnElement[Any]:
         if isinstance(item, GraphQLEnumType):
             if self.inline or given.fetch is None:
-                names = [enum_text(value) for value in given.value]
-                return sa.cast(sa.literal(names, ARRAY(sa.Text())), ARRAY(sa.Text()))
+                return LiteralTexts([enum_text(value) for value in given.value])
             return self.parameter(
                 given, ARRAY(sa.Text()), lambda values: [enum_text(value) for value in values]
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar, dataclass_transform
 
+import sqlalchemy as sa
 import strawberry
 
 from schema.plan.fields import PlannedField, argument, register
@@ -82,12 +83,14 @@ def page_arguments(filter_type: type | None, sort: Sort) -> list[Any]:
 class Where:
     """A filter field: the condition it adds when a value is given; `node` is the prefix of ids it takes.
 
-    `candidates` is how many rows that fulfil the filter are sorted at most.
+    `candidates` is how many rows that fulfil the filter are sorted at most; `each` is the column that has one of
+    the values, where the value is a list of them.
     """
 
     condition: Callable[[Any, Any], Any]
     node: str | None = None
     candidates: int | None = None
+    each: Callable[[Any], Any] | None = None
 
 
 def where(
@@ -109,11 +112,22 @@ def where(
             "counted, not the first of any sort: search for more words, or filter further."
         )
         description = bounded if description is None else f"{description} {bounded}"
-    return PlannedField(
-        default=strawberry.UNSET,
-        description=description,
-        metadata={PLAN: Where(condition, node, candidates)},
+    return _filter_field(description, Where(condition, node, candidates))
+
+
+def among(column: Callable[[Any], Any], description: str | None = None, *, node: str | None = None) -> Any:
+    """A list of values, one of which `column(row)` has; an empty list leaves no row.
+
+    Where an index begins with the column and goes on as the page is sorted, the page is merged from a
+    page for each value.
+    """
+    return _filter_field(
+        description, Where(lambda row, values: column(row) == sa.any_(values), node, each=column)
     )
+
+
+def _filter_field(description: str | None, where: Where) -> PlannedField:
+    return PlannedField(default=strawberry.UNSET, description=description, metadata={PLAN: where})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

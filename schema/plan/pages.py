@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from graphql import FieldNode, GraphQLField, GraphQLNonNull
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-from schema.plan.arguments import Given, InputError, enum_text, is_uuid
+from schema.plan.arguments import Given, InputError, enum_text
 from schema.plan.catalog import object_type
+from schema.plan.cursors import beyond, cursor_of
 from schema.plan.inputs import Where
-from schema.plan.leaves import string_agg, timestamp
+from schema.plan.leaves import string_agg
 from schema.plan.operation import DEFAULT_PAGE, LARGEST_PAGE
 from schema.plan.reading import PLAN, Planned, ReadConnection, Row
 from schema.plan.select import Compiler
-from schema.plan.sqltext import LiteralText, Piece, as_text
+from schema.plan.sqltext import LiteralText, Piece, as_text, is_single
 
 LARGEST_COUNT = 10_000
-LONGEST_CURSOR = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,15 @@ class _Window:
     backwards: bool
     after: Given | None
     before: Given | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """A column and the array of values that it may have on a page: as the filter `where` says, or the caller's."""
+
+    column: str
+    values: Any
+    where: Where | None = None
 
 
 def connection(
@@ -80,9 +84,9 @@ class _Page:
         self._compiler = compiler
         self._read = read
         self._parent = parent
-        self._filters = list(_filters(field, arguments))
+        self._given = list(_filters(field, arguments))
         self._candidates = min(
-            (where.candidates for where, _, _ in self._filters if where.candidates), default=None
+            (where.candidates for where, _, _ in self._given if where.candidates), default=None
         )
         self._type, self._planned = compiler.catalog.planned(read.target)
         self._order = _order(read, self._planned, arguments)
@@ -90,16 +94,21 @@ class _Page:
         self.read_rows = False
         self._row: Row | None = None
 
-    def _conditions(self, row: Row) -> list[Any]:
+    @cached_property
+    def _filters(self) -> list[tuple[Where, Any]]:
+        bind = self._compiler.binder.bind
+        return [(where, bind(given, type_, prefix=where.node)) for where, given, type_ in self._given]
+
+    def _conditions(self, row: Row, *, merged: _Merge | None = None) -> list[Any]:
         read = self._read
         conditions: list[Any] = []
         if read.on is not None:
             conditions.append(read.on(self._parent, row))
         with_parent = read.on is not None and read.visible_with_parent
         conditions.append(self._compiler.visible(self._planned, row, with_parent=with_parent))
-        for where, given, type_ in self._filters:
-            value = self._compiler.binder.bind(given, type_, prefix=where.node)
-            conditions.append(where.condition(row, value))
+        for where, value in self._filters:
+            if merged is None or where is not merged.where:
+                conditions.append(where.condition(row, value))
         return conditions
 
     @property
@@ -122,14 +131,35 @@ class _Page:
             sa.func.count().over().label("page_count"),
         ).subquery()
 
+    def _merge(self) -> _Merge | None:
+        """What the page is merged by: a column that has one of some values, and an index that serves each of them.
+
+        `column = any(list)` is no prefix that an index could be read in order by; one value after the other is.
+        """
+        if self._parent is not None or self._candidates is not None:
+            return None
+        row = self._planned.row(self._planned.table)
+        own = self._compiler.partition(self._planned)
+        offered = [] if own is None else [_Merge(*own)]
+        fixed = set()
+        for where, value in self._filters:
+            if where.each is not None:
+                name = where.each(row).key
+                if is_single(value):
+                    fixed.add(name)
+                else:
+                    offered.append(_Merge(name, value, where))
+        order = [getattr(column, "key", None) for column in self._order.columns(row)]
+        served = [merge for merge in offered if _is_served(self._planned.table, merge.column, fixed, order)]
+        return served[0] if served else None
+
     def _merged_page(self) -> Any:
-        """The page's rows; for a caller bounded to some values of a column, merged from a page of each."""
-        bounds = self._compiler.partition(self._planned) if self._parent is None else None
-        if bounds is None or self._candidates is not None:
-            return self._page([]).subquery()
-        name, values = bounds
-        part = sa.func.unnest(values).table_valued(sa.column("value", sa.Uuid())).render_derived()
-        each = self._page([(name, part.c.value)]).correlate(part).lateral()
+        """The page's rows, where possible merged from pages that an index serves."""
+        merge = self._merge()
+        if merge is None:
+            return self._page().subquery()
+        part = sa.select(sa.func.unnest(merge.values).label("value")).distinct().subquery()
+        each = self._page(merge, part.c.value).correlate(part).lateral()
         row = self._planned.row(each)
         return (
             sa.select(each)
@@ -138,18 +168,21 @@ class _Page:
             .limit(self._window.size + 1)
         ).subquery()
 
-    def _page(self, bounds: list[tuple[str, Any]]) -> Any:
+    def _page(self, merge: _Merge | None = None, value: Any = None) -> Any:
         window, order = self._window, self._order
         inner = self._compiler.alias(self._planned)
-        conditions = [inner.source.c[name] == value for name, value in bounds]
-        conditions.extend(self._conditions(inner))
+        conditions = self._conditions(inner, merged=merge)
+        if merge is not None:
+            conditions.append(inner.source.c[merge.column] == value)
         if self._candidates is not None:
             # Before the cursors, so that every page is taken from the same rows.
             taken = self._below_parent(sa.select(inner.source).where(*conditions).limit(self._candidates))
             inner, conditions = self._planned.row(taken.subquery()), []
         for given, forwards in ((window.after, True), (window.before, False)):
             if given is not None and given.value is not None:
-                conditions.append(_beyond(self._compiler, order, inner, given, forwards=forwards))
+                greater = forwards is not order.descending
+                columns = order.columns(inner)
+                conditions.append(beyond(self._compiler.binder, order.name, columns, given, greater=greater))
         page: Any = (
             sa.select(inner.source)
             .where(*conditions)
@@ -290,95 +323,13 @@ def _filters(field: GraphQLField, arguments: dict[str, Given]) -> Iterator[tuple
             yield definition.extensions["strawberry-definition"].metadata[PLAN], member, definition.type
 
 
-def cursor_of(name: str, columns: Sequence[Any]) -> Any:
-    """An opaque cursor: the sort's name and the row's sort values, base64 over a JSON array."""
-    pieces: list[Piece] = [f'["{name}"']
-    for column in columns:
-        pieces.append(",")
-        if isinstance(column.type, sa.DateTime | TIMESTAMP):
-            pieces.extend(['"', timestamp(column), '"'])
-        else:
-            pieces.append(sa.cast(sa.func.to_json(sa.cast(column, sa.Text())), sa.Text()))
-    pieces.append("]")
-    encoded = sa.func.encode(
-        sa.func.convert_to(as_text(pieces), sa.literal_column("'UTF8'")), sa.literal_column("'base64'")
-    )
-    return sa.func.translate(encoded, sa.literal_column("E'+/\\n'"), sa.literal_column("'-_'"))
-
-
-def _beyond(compiler: Compiler, order: _Order, row: Row, given: Given, *, forwards: bool) -> Any:
-    """Rows after (or before) the cursor in the order shown: one row comparison, which an index serves."""
-    columns = order.columns(row)
-    types = [_cursor_type(column.type) for column in columns]
-    bound = [
-        compiler.binder.parameter(given, sql_type, _cursor_value(order.name, place, len(columns), parse))
-        for place, (sql_type, parse) in enumerate(types)
-    ]
-    left, right = (columns[0], bound[0]) if len(columns) == 1 else (sa.tuple_(*columns), sa.tuple_(*bound))
-    greater = forwards is not order.descending
-    return left > right if greater else left < right
-
-
-def _cursor_value(name: str, place: int, length: int, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def value(cursor: Any) -> Any:
-        try:
-            if len(cursor) > LONGEST_CURSOR:
-                raise ValueError
-            decoded = orjson.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-            if not isinstance(decoded, list) or len(decoded) != length + 1 or decoded[0] != name:
-                raise ValueError
-            return parse(decoded[place + 1])
-        except (ValueError, TypeError, InvalidOperation, binascii.Error, OverflowError):
-            message = "The cursor is not of this sort: use one that this connection gave for the same sort."
-            raise InputError(message) from None
-
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise ValueError
-    return value
-
-
-def _uuid(value: Any) -> Any:
-    if not is_uuid(_text(value)):
-        raise ValueError
-    return value
-
-
-def _instant(value: Any) -> datetime:
-    parsed = datetime.fromisoformat(_text(value))
-    if parsed.tzinfo is None:
-        raise ValueError
-    return parsed
-
-
-def _integer(value: Any) -> int:
-    number = int(_text(value)) if len(_text(value)) < 20 else LARGEST_COUNT**9
-    if not -(2**63) <= number < 2**63:
-        raise ValueError
-    return number
-
-
-def _decimal(value: Any) -> Decimal:
-    number = Decimal(_text(value))
-    if not number.is_finite():
-        raise ValueError
-    return number
-
-
-def _cursor_type(type_: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """What a sort column is bound as, and how its text in a cursor is read back."""
-    match type_:
-        case sa.Uuid():
-            return sa.Uuid(), _uuid
-        case sa.DateTime():
-            return TIMESTAMP(timezone=True), _instant
-        case sa.Date():
-            return sa.Date(), lambda value: date.fromisoformat(_text(value))
-        case sa.Integer():
-            return sa.BigInteger(), _integer
-        case sa.Numeric():
-            return sa.Numeric(), _decimal
-    return sa.Text(), _text
+def _is_served(table: Any, column: str, fixed: set[str], order: list[str | None]) -> bool:
+    """Whether an index gives the rows with one value of `column`, and of others that are fixed, in this order."""
+    for index in getattr(table, "indexes", ()):
+        keys = [each.key for each in index.columns]
+        begins, ends = set(keys[: -len(order)]), keys[-len(order) :]
+        only = index.dialect_options["postgresql"]["where"]
+        partial = only is not None and str(only) != f"{column} is not null"
+        if ends == order and column in begins and begins <= {column, *fixed} and not partial:
+            return True
+    return False

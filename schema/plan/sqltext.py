@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.dialects.postgresql import ARRAY, asyncpg
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -64,6 +64,27 @@ class LiteralText(sa.ColumnElement[str]):
         self.text = text
 
 
+class LiteralTexts(sa.ColumnElement[Sequence[str]]):
+    """A list of finished texts as an array."""
+
+    __visit_name__ = "literal_texts"
+    inherit_cache = False
+    type = ARRAY(sa.Text())
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+
+
+def is_single(values: Any) -> bool:
+    """Whether this is a list known to be of one value: `= any` of it is `=`, which an index's order survives."""
+    return isinstance(values, LiteralTexts) and len(values.texts) == 1
+
+
+@compiles(LiteralTexts)
+def _literals(element: LiteralTexts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"array[{', '.join(quoted(text) for text in element.texts)}]::text[]"
+
+
 @compiles(LiteralText)
 def _literal(element: LiteralText, compiler: SQLCompiler, **options: Any) -> str:
     return f"{quoted(element.text)}::text"
@@ -98,6 +119,12 @@ class _Compiler(asyncpg.PGCompiler_asyncpg):
         if not bindparam.required:
             options["literal_binds"] = True
         return super().visit_bindparam(bindparam, *arguments, **options)  # type: ignore[no-untyped-call]
+
+    def visit_any_op_unary_operator(self, unary: Any, operator: Any, **options: Any) -> str:
+        values = getattr(unary.element, "element", unary.element)  # without its parentheses
+        if is_single(values):
+            return quoted(values.texts[0])
+        return f"ANY {self.process(unary.element, **options)}"
 
 
 class _Dialect(asyncpg.PGDialect_asyncpg):

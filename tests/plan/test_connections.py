@@ -158,6 +158,41 @@ async def test_a_search_takes_its_candidates_from_what_the_filter_leaves_and_the
     assert set(await paged(shop, PARTNER, filter={"search": "a", "status": ["SHIPPED"]})) == shipped
 
 
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+@pytest.mark.parametrize("sort", ["PLACED_AT", "NUMBER"])
+async def test_a_list_is_merged_from_a_page_for_each_value_where_an_index_serves_the_sort(
+    shop: Shop, sort: str, direction: str
+) -> None:
+    wanted = {"filter": {"status": ["OPEN", "CANCELLED", "OPEN"]}, "sort": sort, "direction": direction}
+    open_or_cancelled = [
+        number for number in sorted_numbers(sort, direction) if int(number[1:]) % 3 in (0, 2)
+    ]
+    assert await paged(shop, STAFF, **wanted) == open_or_cancelled
+    assert ("LATERAL" in shop.reads.statements[0]) is (sort == "PLACED_AT")
+    page = (await shop.data(PAGE, last=7, **wanted))["orders"]
+    assert [node["number"] for node in page["nodes"]] == open_or_cancelled[-7:]
+
+
+@pytest.mark.parametrize(
+    ("filters", "count", "merged"),
+    [
+        ({"status": ["SHIPPED"], "people": [f"per_{key(0, 1)}", f"per_{key(0, 2)}"]}, 8, True),
+        ({"status": ["SHIPPED", "OPEN"], "people": [f"per_{key(0, 1)}"]}, 8, False),
+        ({"people": [f"per_{key(0, 1)}"]}, 8, False),
+        ({"people": [], "status": ["SHIPPED"]}, 0, True),
+    ],
+)
+async def test_an_index_serves_a_list_when_what_else_it_begins_with_is_fixed(
+    shop: Shop, filters: dict[str, Any], count: int, merged: bool
+) -> None:
+    text = PAGE.replace("query (", "query Fixed(")  # of its own: soon, values are parameters and fix nothing
+    page = (await shop.data(text, first=100, sort="TOTAL", direction="ASC", filter=filters))["orders"]
+    numbers = [node["number"] for node in page["nodes"]]
+    assert (len(numbers), numbers) == (count, sorted(numbers))
+    assert page["totalCount"] == count
+    assert ("LATERAL" in shop.reads.statements[0]) is merged
+
+
 async def test_filters_can_be_written_in_the_document_around_a_variable(shop: Shop) -> None:
     text = """query ($status: [Status!], $since: DateTime, $one: Status = SHIPPED) {
         a: orders(filter: {status: $status, placed: {since: $since}}, first: 3) { totalCount }

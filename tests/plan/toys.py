@@ -27,6 +27,7 @@ from schema.plan import (
     NodeQueries,
     SortDirection,
     UserError,
+    among,
     by,
     by_id,
     column,
@@ -86,6 +87,11 @@ class OrderRow(Base):
     metadata_: Mapped[dict] = mapped_column("metadata", JSONB())
     placed_at: Mapped[datetime]
     shipped_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.Index("toy_order_status", "status", "placed_at", "id"),
+        sa.Index("toy_order_person", "person_id", "status", "total", "id"),
+    )
 
 
 class LineRow(Base):
@@ -192,10 +198,11 @@ class Period:
 
 @filter_input
 class OrderFilter:
-    status: list[Status] | None = where(lambda order, value: order.status == sa.any_(value))
+    status: list[Status] | None = among(lambda order: order.status)
     channel: str | None = where(lambda order, value: order.channel == value)
     person_id: strawberry.ID | None = where(lambda order, value: order.person_id == value, node="per")
-    ids: list[strawberry.ID] | None = where(lambda order, value: order.id == sa.any_(value), node="ord")
+    ids: list[strawberry.ID] | None = among(lambda order: order.id, node="ord")
+    people: list[strawberry.ID] | None = among(lambda order: order.person_id, node="per")
     placed: Period | None = where(
         lambda order, value: sa.and_(
             sa.true(),
