@@ -11,6 +11,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from app.claims import OURS, Claims
+
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 """Asymmetric ones only: `none` and HMAC with a public key as its secret are refused by this list."""
 
@@ -28,7 +30,8 @@ log = structlog.get_logger("issuer")
 class Issuer:
     """Verifies tokens of one issuer for one audience; `run` keeps its keys fresh."""
 
-    def __init__(self, issuer: str, audience: str, jwks_url: str) -> None:
+    def __init__(self, issuer: str, audience: str, jwks_url: str, claims: Claims = OURS) -> None:
+        self.claims = claims
         self._url = jwks_url
         self._keys: KeySet | None = None
         self._wanted = asyncio.Event()

@@ -6,27 +6,32 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 
 import asyncpg
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import providers
+from app.access import Access
+from app.audit import write_refusals
 from app.auth import Authenticator
+from app.claims import Claims
 from app.graphql.execution import Executor
 from app.graphql.http import GraphQLEndpoint
 from app.graphql.requests import PersistedDocuments, trusted_documents
 from app.http import routes
 from app.issuer import Issuer
+from app.links import GuestLinks
 from app.live.frames import Connections
 from app.live.live import Live
+from app.live.settings import live_bounds
 from app.logging import RequestLog, configure
 from app.settings import Environment, Settings
 from app.workers import Workers
 from db import visibility
-from db.engine import create_write_engine
+from db.engine import Engine, create_write_engine
 from db.reads import Reads, ReadsBusy
 from domain.access import Principal
 from resolvers.context import Context
@@ -37,7 +42,8 @@ from services.unit_of_work import UnitOfWork
 
 log = structlog.get_logger("server")
 
-EVENT_STREAM = "text/event-stream"
+ADDRESS: ContextVar[str | None] = ContextVar("address", default=None)
+"""Where the request being served comes from, as the web server knows it or a trusted proxy says."""
 
 
 class Server:
@@ -50,7 +56,7 @@ class Server:
         read_url = (settings.database_read_url or settings.database_url).get_secret_value()
         timeout = settings.execution_timeout_seconds
         self._settings = settings
-        self.engine: AsyncEngine = create_write_engine(
+        self.engine: Engine = create_write_engine(
             url, pool_size=settings.pool_size, statement_timeout_seconds=timeout
         )
         # A little earlier than the request as a whole, so that the answer can name the field.
@@ -78,12 +84,21 @@ class Server:
         )
         secret = settings.development_secret
         self._issuer = (
-            Issuer(settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks_url)
+            Issuer(settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks_url, _claims(settings))
             if settings.jwt_issuer and settings.jwt_audience and settings.jwt_jwks_url
             else None
         )
-        self._keys: asyncio.Task[None] | None = None
-        self.authenticator = Authenticator(secret.get_secret_value() if secret else None, self._issuer)
+        self._background: list[asyncio.Task[None]] = []
+        self.access = Access(self.primary, self.engine)
+        self.links = _links(settings)
+        self.authenticator = Authenticator(
+            secret.get_secret_value() if secret else None,
+            self._issuer,
+            links=self.links,
+            keys=self.access.keys,
+            revoked=self.access.revoked,
+        )
+        self.access.changed = self._access_changed
         self.executor = Executor(
             self.planner, self.reads, self.primary, self._context, deadline_seconds=timeout
         )
@@ -97,6 +112,7 @@ class Server:
             authenticator=self.authenticator,
             execute=self.executor.execute,
             documents=self.documents,
+            bounds=live_bounds(settings),
         )
         self.unit_of_work = UnitOfWork(self.engine, on_commit=self.live.poke)
         self._providers = providers.load(settings) if workers else {}
@@ -107,15 +123,24 @@ class Server:
 
     def _context(self, principal: Principal) -> Context:
         request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-        return Context(principal=principal, unit_of_work=self.unit_of_work, request_id=request_id)
+        return Context(
+            principal=principal,
+            unit_of_work=self.unit_of_work,
+            request_id=request_id,
+            address=ADDRESS.get(),
+            sign_guest_token=None if self.links is None else self.links.sign,
+        )
 
     async def start(self) -> None:
         await self.primary.open()
         if self.reads is not self.primary:
             await self.reads.open()
+        await self.access.refresh()
         await self.live.start()
+        self._background.append(asyncio.create_task(self.access.run()))
+        self._background.append(asyncio.create_task(write_refusals(self.unit_of_work.refused, self.engine)))
         if self._issuer is not None:
-            self._keys = asyncio.create_task(self._issuer.run())
+            self._background.append(asyncio.create_task(self._issuer.run()))
         if self._workers is not None:
             await self._workers.start()
         # What is loaded by now stays: the collector need not walk it again and again.
@@ -125,8 +150,10 @@ class Server:
 
     async def stop(self) -> None:
         self.ready = False
-        if self._keys is not None:
-            self._keys.cancel()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.access.close()
         if self._workers is not None:
             await self._workers.stop(self._settings.shutdown_timeout_seconds)
         await self.live.stop()
@@ -135,6 +162,11 @@ class Server:
             await self.reads.close()
         await self.primary.close()
         await self.engine.dispose()
+
+    async def _access_changed(self) -> None:
+        """Something was revoked: whoever it was is asked again, on open connections now."""
+        self.authenticator.forget()
+        await self.live.close_revoked()
 
     async def why_not_ready(self) -> str | None:
         """For `/readyz`: None when the database answers and nobody has told us to stop."""
@@ -151,6 +183,27 @@ class Server:
         """Told to stop: not ready any more, and streams end, spread over a moment."""
         self.ready = False
         await self.live.drain()
+
+
+def _claims(settings: Settings) -> Claims:
+    return Claims(
+        kind=settings.jwt_kind_claim,
+        scopes=settings.jwt_scope_claim,
+        channels=settings.jwt_channels_claim,
+        locations=settings.jwt_locations_claim,
+        customer=settings.jwt_customer_claim,
+        company=settings.jwt_company_claim,
+    )
+
+
+def _links(settings: Settings) -> GuestLinks | None:
+    """What signs portal links; under `oms up` the secret that signs everything else there."""
+    given = (
+        settings.guest_link_secret or settings.development_secret,
+        settings.guest_link_secret_previous,
+    )
+    secrets = [secret.get_secret_value() for secret in given if secret is not None]
+    return GuestLinks(secrets) if given[0] is not None else None
 
 
 class Application:
@@ -183,10 +236,12 @@ def create_app(settings: Settings, *, workers: bool = True) -> Application:
         server.authenticator.authenticate,
         body_limit_bytes=settings.body_limit_bytes,
         documents=server.documents,
-        streams={EVENT_STREAM: server.live.stream},
+        streams=server.live.streams,
     )
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        ADDRESS.set(client[0] if client else None)
         if scope["type"] == "websocket" and scope["path"] == "/graphql":
             await server.live.websocket(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/graphql":

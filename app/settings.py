@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.live.settings import LiveSettings
+from app.setting import extra_of, setting
 
 PREFIX = "OMS_"
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +62,12 @@ def _postgresql_address(value: SecretStr) -> SecretStr:
 
 def _broadcast_address(value: SecretStr) -> SecretStr:
     address = value.get_secret_value()
+    if address.startswith("kafka"):
+        raise SettingsError(
+            "OMS_BROADCAST_URL cannot be Kafka: its client waits for ever for a topic that is not there, and cannot "
+            "tell that from silence. Wake-ups need no log: write redis://host:6379 or "
+            "postgresql://user:password@host/database instead."
+        )
     if address != "memory://" and not re.match(r"(postgres|postgresql|redis|rediss)://\S+", address):
         raise ValueError("not an address of a broker")
     return value
@@ -76,20 +84,7 @@ BroadcastAddress = Annotated[SecretStr, AfterValidator(_broadcast_address)]
 HttpsAddress = Annotated[str, AfterValidator(_https_address)]
 
 
-def setting(default: Any, meaning: str, *, write: str, unit: str = "", shown: str = "", **bounds: Any) -> Any:
-    """A setting: its default, its meaning, what to write when it is wrong, and its unit.
-
-    `shown` stands for a default that is computed.
-    """
-    return Field(
-        default,
-        description=meaning,
-        json_schema_extra={"write": write, "unit": unit, "shown": shown},
-        **bounds,
-    )
-
-
-class Settings(BaseSettings):
+class Settings(LiveSettings, BaseSettings):
     """The settings in force. Names here in lower case are variables `OMS_` + upper case."""
 
     model_config = SettingsConfigDict(
@@ -189,6 +184,56 @@ class Settings(BaseSettings):
         "Where the issuer publishes its keys.",
         write="an https address such as https://login.example.com/.well-known/jwks.json",
     )
+    jwt_kind_claim: str = setting(
+        "kind",
+        "The claim that says whether the caller is STAFF, PARTNER, CUSTOMER or GUEST. As those below, a claim's "
+        "name or a path with dots (`app_metadata.kind`).",
+        write="the name of a claim, such as kind",
+        min_length=1,
+    )
+    jwt_scope_claim: str = setting(
+        "scope",
+        "The claim of the scopes: a text with spaces, or a list. What is not a scope of ours is passed over.",
+        write="the name of a claim, such as scope or realm_access.roles",
+        min_length=1,
+    )
+    jwt_channels_claim: str = setting(
+        "channels",
+        'The claim of the channels that bound the caller, by id. A PARTNER that is not bounded says `"*"`.',
+        write="the name of a claim, such as channels",
+        min_length=1,
+    )
+    jwt_locations_claim: str = setting(
+        "locations",
+        "The claim of the locations that bound the caller, likewise.",
+        write="the name of a claim, such as locations",
+        min_length=1,
+    )
+    jwt_customer_claim: str = setting(
+        "customer",
+        "The claim of the customer that a CUSTOMER is, by id.",
+        write="the name of a claim, such as customer",
+        min_length=1,
+    )
+    jwt_company_claim: str = setting(
+        "company",
+        "The claim of the company whose orders a CUSTOMER may see too, by id.",
+        write="the name of a claim, such as company",
+        min_length=1,
+    )
+    guest_link_secret: SecretStr | None = setting(
+        None,
+        "What portal links (`orderGuestTokenCreate`) are signed with; without it there are none, but under "
+        "`oms up`.",
+        write="at least 32 random characters, such as `openssl rand -hex 32` prints",
+        min_length=32,
+    )
+    guest_link_secret_previous: SecretStr | None = setting(
+        None,
+        "The one before it, while links that it has signed are to be accepted.",
+        write="at least 32 characters, or nothing",
+        min_length=32,
+    )
     body_limit_bytes: int = setting(
         1_048_576,
         "The largest request body; a larger one is answered 413.",
@@ -253,6 +298,8 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "OMS_DEVELOPMENT_SECRET signs tokens for anybody who knows it: remove it in production."
             )
+        if self.environment is Environment.PRODUCTION:
+            self._refuse_what_everybody_knows()
         if self.trusted_documents is not None and not self.trusted_documents.is_file():
             raise SettingsError(
                 f"OMS_TRUSTED_DOCUMENTS names {str(self.trusted_documents)!r}, which is no file: write the path "
@@ -269,6 +316,28 @@ class Settings(BaseSettings):
                 f"{', '.join(identity)} go together: write {' and '.join(missing)} as well, or none."
             )
         return self
+
+    def _refuse_what_everybody_knows(self) -> None:
+        """Production does not start with secrets that stand in examples."""
+        for name in ("guest_link_secret", "guest_link_secret_previous"):
+            secret: SecretStr | None = getattr(self, name)
+            if secret is not None and _is_placeholder(secret.get_secret_value()):
+                raise SettingsError(
+                    f"{variable(name)} looks like an example, not like a secret: write at least 32 random "
+                    "characters, such as `openssl rand -hex 32` prints."
+                )
+        for name in ("database_url", "database_read_url"):
+            address: SecretStr | None = getattr(self, name)
+            if address is not None and "://oms:oms@" in address.get_secret_value():
+                raise SettingsError(
+                    f"{variable(name)} holds the password of compose.yaml, which everybody knows: "
+                    "give the database one of its own."
+                )
+
+
+def _is_placeholder(secret: str) -> bool:
+    few = len(set(secret)) < 10
+    return few or re.search(r"change.?me|example|development|placeholder|password", secret, re.I) is not None
 
 
 def load(**overrides: Any) -> Settings:
@@ -288,7 +357,7 @@ def load(**overrides: Any) -> Settings:
 
 def _sentence(error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0])
-    extra = _extra(Settings.model_fields[name])
+    extra = extra_of(Settings.model_fields[name])
     given = os.environ.get(variable(name))
     # An address may hold a password and a secret is one: neither belongs in a terminal or a log.
     is_public = given is not None and "SecretStr" not in repr(Settings.model_fields[name].annotation)
@@ -320,8 +389,9 @@ def variable(name: str) -> str:
 def rows() -> tuple[tuple[str, str, str, str], ...]:
     """Every setting as (variable, default, unit, meaning), in Markdown."""
     described = []
-    for name, field in Settings.model_fields.items():
-        extra = _extra(field)
+    # Those of the live path come by inheritance, and last.
+    for name, field in sorted(Settings.model_fields.items(), key=lambda each: each[0].startswith("live_")):
+        extra = extra_of(field)
         default = extra["shown"] or ("" if field.default is None else f"`{field.default}`")
         described.append((variable(name), default, extra["unit"], field.description or ""))
     return tuple(described)
@@ -335,9 +405,3 @@ def documentation() -> str:
         for name, default, unit, meaning in rows()
     ]
     return "\n".join(lines)
-
-
-def _extra(field: FieldInfo) -> dict[str, str]:
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)  # noqa: S101 - `setting` makes every field
-    return {key: str(value) for key, value in extra.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -41,6 +42,7 @@ class Customer(Base):
         TSVECTOR(),
         sa.Computed("to_tsvector('simple', name || ' ' || coalesce(email, ''))", persisted=True),
     )
+    erased_at: Mapped[datetime | None]  # when the person was taken out; the row stays for its orders
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]

@@ -1,6 +1,8 @@
 """Every table, imported once, so that `Base.metadata` is whole wherever it is needed."""
 
 from db import (
+    api_keys,
+    audit,
     channels,
     customers,
     discrepancies,
@@ -13,6 +15,7 @@ from db import (
     payments,
     products,
     returns,
+    revocations,
     shipments,
     stock,
 )
@@ -20,6 +23,8 @@ from db.base import Base
 
 __all__ = [
     "Base",
+    "api_keys",
+    "audit",
     "channels",
     "customers",
     "discrepancies",
@@ -32,6 +37,7 @@ __all__ = [
     "payments",
     "products",
     "returns",
+    "revocations",
     "shipments",
     "stock",
 ]

@@ -305,10 +305,19 @@ def _discrepancies(row: FromClause, caller: VisibilityClass) -> Predicate:
     return _of_visible_order(row, caller)
 
 
+def _ours_alone(row: FromClause, caller: VisibilityClass) -> Predicate:
+    """Keys, revocations, the audit: staff whose access is not bounded."""
+    bounded = caller.by_channel or caller.by_location
+    return sa.false() if caller.kind is not PrincipalKind.STAFF or bounded else sa.true()
+
+
 _of_payment = _through(Payment, lambda row, parent: parent.c.id == row.c.payment_id, _of_visible_order)
 _of_shipment = _through(Shipment, lambda row, parent: parent.c.id == row.c.shipment_id, _sent_from_location)
 
 RULES: dict[str, Rule] = {
+    "api_key": _ours_alone,
+    "revocation": _ours_alone,
+    "audit_entry": _ours_alone,
     "channel": _channels,
     "channel_location": _channel_locations,
     "external_id": _external_ids,

@@ -7,7 +7,7 @@ parameters, so one compiled statement serves every principal of a class.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -47,9 +47,19 @@ class Scope(StrEnum):
     COSTS_READ = "costs:read"  # what goods cost us
     METADATA_PRIVATE = "metadata:private"
     EVENTS_READ = "events:read"
+    ACTORS_READ = "actors:read"  # which of our people or systems did something
+    ACCESS_READ = "access:read"  # API keys and revoked tokens
+    ACCESS_WRITE = "access:write"
+    AUDIT_READ = "audit:read"
+    PRIVACY_WRITE = "privacy:write"  # export and erase a customer's personal data
 
 
 ALL_SCOPES: frozenset[Scope] = frozenset(Scope)
+
+STAFF_SCOPES: frozenset[Scope] = frozenset(
+    {Scope.ACCESS_READ, Scope.ACCESS_WRITE, Scope.AUDIT_READ, Scope.PRIVACY_WRITE}
+)
+"""What no partner, customer or guest has, whatever a token says."""
 
 PORTAL_SCOPES: frozenset[Scope] = frozenset(
     {
@@ -75,7 +85,8 @@ class Principal:
 
     `channels` and `locations` of None mean unbounded; an empty tuple means none
     at all. A CUSTOMER has `customer_id` or `company_id`; a GUEST has `order_id`.
-    `account` names the caller for idempotency keys, rate limits and the record.
+    `account` names the caller for idempotency keys, rate limits and the record; of customers it
+    never holds more than their id. `credential` is which of its keys or tokens was used.
     """
 
     kind: PrincipalKind
@@ -86,6 +97,7 @@ class Principal:
     customer_id: UUID | None = None
     company_id: UUID | None = None
     order_id: UUID | None = None
+    credential: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind is PrincipalKind.CUSTOMER and self.customer_id is None and self.company_id is None:

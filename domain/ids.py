@@ -49,6 +49,9 @@ class Prefix(StrEnum):
     EXTERNAL_ID = "xid"
     INVOICE = "inv"
     TRANSFER = "trf"
+    API_KEY = "key"
+    REVOCATION = "rev"
+    AUDIT_ENTRY = "aud"
 
 
 _BY_TEXT = {prefix.value: prefix for prefix in Prefix}

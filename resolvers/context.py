@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 import orjson
 
 from domain import text
 from domain.access import Principal
+from services.audit import Call
 from services.unit_of_work import Key, UnitOfWork, UseCase
 
 Command = TypeVar("Command")
@@ -23,6 +26,10 @@ class Context:
     principal: Principal
     unit_of_work: UnitOfWork
     request_id: str
+    address: str | None = None
+    """Where the client is, for the audit."""
+    sign_guest_token: Callable[[UUID, UUID, datetime, datetime], str] | None = None
+    """Of an order, a token's id, and when it begins and ends; None where portal links are off."""
 
 
 class Info(Protocol):
@@ -60,5 +67,9 @@ async def write(
     fingerprint = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
     context: Context = info.context
     return await context.unit_of_work.run(
-        use_case, command, actor=context.principal, key=Key.of(key, field, fingerprint)
+        use_case,
+        command,
+        actor=context.principal,
+        key=Key.of(key, field, fingerprint),
+        call=Call(field, context.address, context.request_id or None),
     )

@@ -6,11 +6,14 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from resolvers import (
+    api_keys,
+    audit,
     channels,
     customers,
     discrepancies,
     events,
     fulfillment,
+    guest_tokens,
     locations,
     order_intake,
     orders,
@@ -18,6 +21,7 @@ from resolvers import (
     prices,
     products,
     returns,
+    revocations,
     shipments,
     stock,
     stock_intake,
@@ -26,11 +30,14 @@ from schema.errors import ERROR_TYPES
 from schema.plan import SCALARS, NodeQueries, root
 
 NOUNS = (
+    api_keys,
+    audit,
     channels,
     customers,
     discrepancies,
     events,
     fulfillment,
+    guest_tokens,
     locations,
     order_intake,
     orders,
@@ -38,6 +45,7 @@ NOUNS = (
     prices,
     products,
     returns,
+    revocations,
     shipments,
     stock,
     stock_intake,

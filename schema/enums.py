@@ -11,6 +11,8 @@ from enum import StrEnum
 import strawberry
 
 from domain import (
+    access,
+    audit,
     discrepancies,
     events,
     fulfillment,
@@ -19,12 +21,15 @@ from domain import (
     payments,
     reservations,
     returns,
+    revocations,
     shipments,
     stock,
     transfers,
 )
 
 MODULES = (
+    access,
+    audit,
     discrepancies,
     events,
     fulfillment,
@@ -33,6 +38,7 @@ MODULES = (
     payments,
     reservations,
     returns,
+    revocations,
     shipments,
     stock,
     transfers,

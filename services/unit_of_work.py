@@ -14,21 +14,20 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from db.engine import Session
+from db.engine import Engine, NoConnection, Session
 from db.idempotency import IdempotencyKey
 from domain.access import Principal
 from domain.errors import Busy, IdempotencyConflict, IdempotencyInProgress, Refused
-from services import outcomes
+from services import audit, outcomes
+from services.audit import Call, RefusedCalls
 
 C_contra = TypeVar("C_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -50,7 +49,8 @@ UNREACHABLE = (
 )
 """What the driver raises while the server restarts, is full, or ends our connection."""
 
-SERIALIZATION_FAILURE, DEADLOCK, LOCK_NOT_AVAILABLE = "40001", "40P01", "55P03"
+AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""Two transactions stood in each other's way and one had to give in; it may go first now."""
 
 _TAKE = (
     insert(IdempotencyKey)
@@ -105,16 +105,13 @@ class _Repeated(Exception):
         self.outcome = outcome
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
 class UnitOfWork:
     """Runs use cases on `engine`; `on_commit` is called after each commit, outside the transaction."""
 
-    def __init__(self, engine: AsyncEngine, on_commit: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, engine: Engine, on_commit: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._on_commit = on_commit
+        self.refused = RefusedCalls()
 
     async def run(
         self,
@@ -123,6 +120,7 @@ class UnitOfWork:
         *,
         actor: Principal,
         key: Key | None = None,
+        call: Call | None = None,
     ) -> Result:
         """The use case's outcome, whether this call or an earlier one with the same key committed it.
 
@@ -131,28 +129,46 @@ class UnitOfWork:
         that stops waiting does not stop the work: a COMMIT that was begun is always
         finished.
         """
-        work = asyncio.ensure_future(self._run(use_case, command, actor, key or Key.of(None)))
+        work = asyncio.ensure_future(self._audited(use_case, command, actor, key or Key.of(None), call))
         return await asyncio.shield(work)
 
+    async def _audited(
+        self,
+        use_case: UseCase[Command, Result],
+        command: Command,
+        actor: Principal,
+        key: Key,
+        call: Call | None,
+    ) -> Result:
+        """`call` goes into the audit: by the transaction that does it, or as refused."""
+        try:
+            return await self._run(use_case, command, actor, key, call)
+        except Refused as refused:
+            if call is not None:
+                self.refused.note(call, refused.errors[0].code, actor=actor, now=datetime.now(UTC))
+            raise
+
     async def _run(
-        self, use_case: UseCase[Command, Result], command: Command, actor: Principal, key: Key
+        self,
+        use_case: UseCase[Command, Result],
+        command: Command,
+        actor: Principal,
+        key: Key,
+        call: Call | None,
     ) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                outcome = await self._attempt(use_case, command, actor, key)
+                outcome = await self._attempt(use_case, command, actor, key, call)
             except _Repeated as repeated:
                 return repeated.outcome  # type: ignore[no-any-return] # the codec gives back what was stored
-            except DBAPIError as error:
-                state = _sqlstate(error)
-                waited = state == LOCK_NOT_AVAILABLE
-                if waited and not (key.made and attempt > 1 and attempt < ATTEMPTS):
+            except asyncpg.LockNotAvailableError as error:
+                if not (key.made and 1 < attempt < ATTEMPTS):
                     message = "Others are changing the same order or stock; try again."
                     raise Refused(Busy(message=message)) from error
-                retry = error.connection_invalidated or waited or state in (SERIALIZATION_FAILURE, DEADLOCK)
-                if not retry or attempt == ATTEMPTS:
-                    raise
-            except UNREACHABLE:
-                # No connection could be had, or it broke in a way SQLAlchemy does not translate.
+            except NoConnection as error:
+                message = "Too much is being written at once; try again."
+                raise Refused(Busy(message=message)) from error
+            except (*AGAIN, *UNREACHABLE):
                 if attempt == ATTEMPTS:
                     raise
             else:
@@ -162,31 +178,38 @@ class UnitOfWork:
         raise AssertionError("unreachable")
 
     async def _attempt(
-        self, use_case: UseCase[Command, Result], command: Command, actor: Principal, key: Key
+        self,
+        use_case: UseCase[Command, Result],
+        command: Command,
+        actor: Principal,
+        key: Key,
+        call: Call | None,
     ) -> Result:
-        async with self._engine.begin() as session:
+        async with self._engine.begin(gathering=True) as session:
             now = await self._take(session, actor, key)
             outcome = await use_case(session, command, actor=actor, now=now)
+            if call is not None:
+                await audit.record(session, call, outcome, actor=actor, now=now)
             await session.execute(
                 _FINISH,
                 {"of_account": actor.account, "of_key": key.key, "outcome": outcomes.encode(outcome)},
             )
         return outcome
 
-    async def _take(self, session: AsyncConnection, actor: Principal, key: Key) -> datetime:
+    async def _take(self, session: Session, actor: Principal, key: Key) -> datetime:
         """Take the key, waiting for a rival that holds it; the database's clock is the only one."""
         parameters = {"account": actor.account, "key": key.key}
         try:
-            taken = (
+            taken: datetime | None = (
                 await session.execute(_TAKE, {**parameters, "fingerprint": key.fingerprint})
             ).scalar_one_or_none()
-        except DBAPIError as error:
-            if _sqlstate(error) == LOCK_NOT_AVAILABLE and not key.made:
-                message = "A call with this idempotency key is still running; try again."
-                raise Refused(
-                    IdempotencyInProgress(message=message, field=("idempotencyKey",), key=key.key)
-                ) from error
-            raise
+        except asyncpg.LockNotAvailableError as error:
+            if key.made:
+                raise
+            message = "A call with this idempotency key is still running; try again."
+            raise Refused(
+                IdempotencyInProgress(message=message, field=("idempotencyKey",), key=key.key)
+            ) from error
         if taken is not None:
             return taken
         fingerprint, outcome, finished_at = (await session.execute(_LOOK, parameters)).one()

@@ -110,8 +110,12 @@ async def make_world(
     gate: ReleaseGate = ReleaseGate.MARKETPLACE,
     currency: str = "EUR",
     locations: tuple[str, ...] = ("main",),
+    prices: str = "list",
 ) -> World:
-    """`stock` gives units by SKU: at "main", or by location code. Every product lists at 10.00."""
+    """`stock` gives units by SKU: at "main", or by location code. Every product lists at 10.00.
+
+    A second world in one database needs names of its own for locations and price list.
+    """
     async with engine.begin() as session:
         now: datetime = (await session.execute(sa.select(sa.func.now()))).scalar_one()
         channel_id, customer_id = new_id(), new_id()
@@ -142,7 +146,7 @@ async def make_world(
         )
         price_list_id = new_id()
         await session.execute(
-            sa.insert(PriceList).values(id=price_list_id, code="list", name="List", currency=currency)
+            sa.insert(PriceList).values(id=price_list_id, code=prices, name="List", currency=currency)
         )
         for sku, units in stock.items():
             world.products[sku] = await _product(session, price_list_id, sku, sku in backorderable)

@@ -33,8 +33,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-Authenticate = Callable[[str | None], Principal]
-"""From the Authorization header to the caller; raises `Unauthenticated`."""
+Authenticate = Callable[[str | None], Principal | Awaitable[Principal]]
+"""From the Authorization header to the caller; raises `Unauthenticated`. Awaited for keys not used lately."""
 
 Stream = Callable[[Scope, Receive, Send, GraphQLRequest, Principal], Awaitable[None]]
 """Answers over a media type that streams, for subscriptions."""
@@ -80,6 +80,8 @@ class GraphQLEndpoint:
         try:
             # First: nobody without a token makes us read a body or keep a document.
             principal = self._authenticate(_text(headers.get(b"authorization")))
+            if not isinstance(principal, Principal):
+                principal = await principal
             request = await self._request(scope, receive, headers)
         except _Gone:
             return
