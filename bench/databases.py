@@ -46,6 +46,25 @@ async def peer(postgres: EmbeddedPostgres) -> str:
     return dsn
 
 
+async def copy(postgres: EmbeddedPostgres, source: str, name: str) -> str:
+    """The address of a database that is a fresh copy of `source`, to be written to."""
+    await _administer(
+        postgres,
+        f"drop database if exists {name} with (force)",
+        f"create database {name} template {source} strategy file_copy",
+    )
+    return postgres.url(name)
+
+
+async def version(dsn: str) -> str:
+    connection = await asyncpg.connect(dsn)
+    try:
+        found: str = await connection.fetchval("show server_version")
+        return found
+    finally:
+        await connection.close()
+
+
 async def _exists(postgres: EmbeddedPostgres, name: str) -> bool:
     connection = await asyncpg.connect(asyncpg_dsn(postgres.url("postgres")))
     try:

@@ -35,6 +35,7 @@ class Measured:
     p50: float
     p99: float
     client_cores: float  # how much of a core the client itself took
+    answers: int
 
 
 async def measure(
@@ -43,9 +44,22 @@ async def measure(
     *,
     seconds: float,
     connections: int = 16,
+    once: bool = False,
+    refused: Sequence[str] = ('"errors":',),
 ) -> Measured:
-    """One round against a server on loopback. Raises RuntimeError for an answer with errors."""
-    orders = {"port": port, "requests": list(requests), "seconds": seconds, "connections": connections}
+    """One round against a server on loopback.
+
+    `once`: no request is sent twice. Raises RuntimeError when there are too few for that, and for
+    an answer that holds one of `refused`.
+    """
+    orders = {
+        "port": port,
+        "requests": list(requests),
+        "seconds": seconds,
+        "connections": connections,
+        "once": once,
+        "refused": list(refused),
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -112,9 +126,10 @@ def _length(head: bytes) -> int:
     return int(lower[start : end if end >= 0 else None])
 
 
-def run(orders: Mapping[str, Any]) -> dict[str, float]:
+def run(orders: Mapping[str, Any]) -> dict[str, float | int]:
     messages = [request(*each) for each in orders["requests"]]
     random.Random(7).shuffle(messages)  # noqa: S311 - which order is asked for is no secret
+    refused = [sign.encode() for sign in orders["refused"]]
     connections = {}
     poll = select.epoll()
     for _ in range(orders["connections"]):
@@ -138,9 +153,11 @@ def run(orders: Mapping[str, Any]) -> dict[str, float]:
                 continue
             now = time.perf_counter()
             latencies.append(now - connection.sent_at)
-            if b'"errors":' in answer:
+            if any(sign in answer for sign in refused):
                 raise RuntimeError(answer.decode())
             if now < end:
+                if orders["once"] and following == count:
+                    raise RuntimeError(f"{count} requests were too few")
                 connection.send(messages[following % count])
                 following += 1
             else:
@@ -152,6 +169,7 @@ def run(orders: Mapping[str, Any]) -> dict[str, float]:
         "p50": latencies[len(latencies) // 2] * 1000,
         "p99": latencies[int(len(latencies) * 0.99)] * 1000,
         "client_cores": (time.process_time() - cpu) / took,
+        "answers": len(latencies),
     }
 
 

@@ -125,7 +125,7 @@ async def _contenders(
     progress(f"making a database of {orders:,} orders")
     url = await databases.shop(postgres, orders)
     dsn = asyncpg_dsn(url)
-    report.versions["postgresql"] = await _postgres_version(dsn)
+    report.versions["postgresql"] = await databases.version(dsn)
     found = {"ours": await _ours(url, orders, stack, logs)}
     unbounded: list[Request] = [(body(ONE, order_id(number)), None) for number in _numbers(orders)]
     for name in ("naive", "bare"):
@@ -290,14 +290,3 @@ async def _growth(
         for orders, contender in sizes.items():
             report.figures[f"memory_{orders}_mb"] = contender.running.memory_megabytes()
             report.figures[f"start_{orders}_seconds"] = contender.running.start_seconds
-
-
-async def _postgres_version(dsn: str) -> str:
-    import asyncpg  # noqa: PLC0415 - one statement
-
-    connection = await asyncpg.connect(dsn)
-    try:
-        found: str = await connection.fetchval("show server_version")
-        return found
-    finally:
-        await connection.close()

@@ -34,9 +34,8 @@ async def copy_records(
     session: Session, table_name: str, columns: Sequence[str], records: Iterable[tuple[Any, ...]]
 ) -> None:
     """The same for values that are ready: enumerations by name, JSON as text."""
-    connection = await session.get_raw_connection()
-    driver: Any = connection.driver_connection
-    await driver.copy_records_to_table(table_name, columns=list(columns), records=records)
+    connection = await session.driver()
+    await connection.copy_records_to_table(table_name, columns=list(columns), records=records)
 
 
 def _converter(column: sa.Column[Any]) -> Callable[[Any], Any]:

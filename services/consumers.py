@@ -144,11 +144,13 @@ _EXPIRED_KEYS = (
     .with_for_update(skip_locked=True)
     .cte("expired")
 )
-_REAP = sa.delete(IdempotencyKey).where(
-    IdempotencyKey.account == _EXPIRED_KEYS.c.account, IdempotencyKey.key == _EXPIRED_KEYS.c.key
+_REAP = (
+    sa.delete(IdempotencyKey)
+    .where(IdempotencyKey.account == _EXPIRED_KEYS.c.account, IdempotencyKey.key == _EXPIRED_KEYS.c.key)
+    .returning(IdempotencyKey.key)
 )
 
 
 async def reap_keys(session: Session, limit: int = 1000) -> int:
     """Forget idempotency keys older than seven days; returns how many."""
-    return (await session.execute(_REAP, {"limit": limit})).rowcount
+    return len((await session.execute(_REAP, {"limit": limit})).all())

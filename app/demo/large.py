@@ -236,6 +236,5 @@ def _statements() -> list[tuple[str, str]]:
 
 async def _run(session: Session, statements: str) -> None:
     """Several statements in one go, as the simple protocol takes them."""
-    connection = await session.get_raw_connection()
-    driver: Any = connection.driver_connection
-    await driver.execute(statements)
+    connection = await session.driver()
+    await connection.execute(statements)

@@ -6,12 +6,11 @@ import asyncio
 import random
 from collections.abc import Callable
 
+import asyncpg
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.live import metrics
-from db.engine import create_write_engine
+from db.engine import Engine, create_write_engine
 from services import relay
 from services.relay import Idle
 
@@ -50,7 +49,7 @@ class Relay:
         finally:
             await engine.dispose()
 
-    async def _run(self, engine: AsyncEngine) -> None:
+    async def _run(self, engine: Engine) -> None:
         empty = BUSY_ROUNDS
         failures = 0
         while True:
@@ -60,7 +59,14 @@ class Relay:
                 outcome = await self._move(engine, look_first=not was_poked)
             except Exception as error:  # whatever it is, nothing would reach the log any more
                 failures += 1
-                expected = isinstance(error, OSError | DBAPIError | TimeoutError)
+                expected = isinstance(
+                    error,
+                    OSError
+                    | TimeoutError
+                    | asyncpg.PostgresError
+                    | asyncpg.InterfaceError
+                    | asyncpg.InternalClientError,
+                )
                 log.warning(
                     "relay_failed",
                     error=repr(error)[:200],
@@ -80,7 +86,7 @@ class Relay:
                 empty += 1
             await self._pause(busy=empty < BUSY_ROUNDS or outcome is Idle.TAKEN)
 
-    async def _move(self, engine: AsyncEngine, *, look_first: bool) -> int | Idle:
+    async def _move(self, engine: Engine, *, look_first: bool) -> int | Idle:
         async with engine.begin() as session:
             if look_first and not await relay.is_waiting(session):
                 return Idle.EMPTY

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.providers.protocol import PaymentProvider, ProviderRequest, ProviderResult
+from db.engine import Engine
 from db.orders import Order
 from db.payments import Payment, PaymentTransaction
 from domain.access import SYSTEM
@@ -60,7 +60,7 @@ class PaymentJobs:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        engine: Engine,
         unit_of_work: UnitOfWork,
         providers: Mapping[str, PaymentProvider],
         *,

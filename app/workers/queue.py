@@ -78,16 +78,8 @@ def subject_of(sent: bytes | None) -> UUID:
 
 
 async def enqueue(session: Session, jobs: Sequence[Job]) -> None:
-    """Put jobs on the queue in the session's transaction; one whose name waits already is there.
-
-    The session has run a statement before: only then has its connection begun the
-    transaction that this must not escape from.
-    """
-    raw = await session.get_raw_connection()
-    connection = raw.driver_connection
-    if connection is None or not connection.is_in_transaction():
-        raise RuntimeError("jobs are enqueued inside a transaction that has begun")
-    await _queries(connection).enqueue(
+    """Put jobs on the queue in the session's transaction; one whose name waits already is there."""
+    await _queries(await session.driver()).enqueue(
         [job.kind.value for job in jobs],
         [payload(job.subject_id) for job in jobs],
         [0] * len(jobs),
@@ -99,8 +91,7 @@ async def enqueue(session: Session, jobs: Sequence[Job]) -> None:
 async def forget_log(session: Session) -> None:
     """Drop the queue's own record of what it ran, once counted and a day old."""
     names = SETTINGS.qualified
-    raw = await session.get_raw_connection()
-    if raw.driver_connection is not None:
-        await raw.driver_connection.execute(
-            f"delete from {names.queue_table_log} where aggregated and created < now() - interval '{KEPT_LOG}'"
-        )
+    connection = await session.driver()
+    await connection.execute(
+        f"delete from {names.queue_table_log} where aggregated and created < now() - interval '{KEPT_LOG}'"
+    )

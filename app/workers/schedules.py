@@ -8,10 +8,10 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.workers import queue
 from app.workers.payments import PaymentJobs
+from db.engine import Engine
 from domain.access import SYSTEM
 from domain.return_commands import ExpireReturns
 from services.completion import complete_quiet_orders
@@ -42,7 +42,7 @@ class Schedule:
     run: Callable[[], Awaitable[bool]]
 
 
-def schedules(engine: AsyncEngine, unit_of_work: UnitOfWork, payment_jobs: PaymentJobs) -> list[Schedule]:
+def schedules(engine: Engine, unit_of_work: UnitOfWork, payment_jobs: PaymentJobs) -> list[Schedule]:
     """All of them, over this database."""
 
     async def due(statement: sa.Select[UUID]) -> list[UUID]:

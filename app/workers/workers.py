@@ -12,15 +12,13 @@ import asyncpg
 import structlog
 from pgqueuer import RetryRequested
 from pgqueuer.models import Job as QueuedJob
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.providers.protocol import PaymentProvider
 from app.settings import Settings
 from app.workers import queue
 from app.workers.payments import TIMEOUT_SECONDS, PaymentJobs
 from app.workers.schedules import Schedule, schedules
-from db.engine import asyncpg_dsn
+from db.engine import Engine, asyncpg_dsn
 from domain.access import SYSTEM
 from services.backorders import ServeBackorders, serve_backorders
 from services.consumers import JobKind, consume
@@ -53,7 +51,7 @@ class Workers:
     def __init__(
         self,
         settings: Settings,
-        engine: AsyncEngine,
+        engine: Engine,
         unit_of_work: UnitOfWork,
         providers: Mapping[str, PaymentProvider],
         *,
@@ -111,9 +109,9 @@ class Workers:
             except (
                 OSError,
                 TimeoutError,
-                DBAPIError,
                 asyncpg.PostgresError,
                 asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
             ) as error:
                 log.warning("background_work_interrupted", work=name, error=repr(error))
             except Exception:

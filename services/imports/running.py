@@ -17,11 +17,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.base import new_id
 from db.channels import Channel
-from db.engine import Session
+from db.engine import Engine, Session
 from db.imports import ImportRun
 from db.locations import Location
 from db.products import PriceList
@@ -89,7 +88,7 @@ class RunInProgressError(Exception):
 
 
 async def run_import(
-    engine: AsyncEngine,
+    engine: Engine,
     kind: ImportKind,
     path: Path,
     map_path: Path,
@@ -140,7 +139,7 @@ async def run_import(
     return progress
 
 
-async def _begin(engine: AsyncEngine, kind: ImportKind, digest: str, file_name: str) -> Any:
+async def _begin(engine: Engine, kind: ImportKind, digest: str, file_name: str) -> Any:
     """The run of this file that was cut, else a new one."""
     table = ImportRun.metadata.tables["import_run"]
     async with engine.begin() as session:
@@ -155,7 +154,7 @@ async def _begin(engine: AsyncEngine, kind: ImportKind, digest: str, file_name: 
         return (await session.execute(statement)).one()
 
 
-async def _finish(engine: AsyncEngine, run_id: UUID) -> None:
+async def _finish(engine: Engine, run_id: UUID) -> None:
     async with engine.begin() as session:
         await session.execute(
             sa.update(ImportRun)

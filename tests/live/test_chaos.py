@@ -125,7 +125,7 @@ async def write(engine: AsyncEngine, order_id: UUID, count: int) -> None:
                     continue
             version = await write_events(engine, order_id, version, EventType.ORDER_UPDATED)
             await asyncio.sleep(0.01)
-        except (sa.exc.DBAPIError, *DATABASE_LOST):
+        except DATABASE_LOST:
             version = -1
             await asyncio.sleep(0.05)
 

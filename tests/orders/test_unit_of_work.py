@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.engine import Session, create_write_engine
+from db.engine import Engine, Session, create_write_engine
 from db.idempotency import IdempotencyKey
 from db.orders import Order
 from domain.access import Principal
@@ -26,13 +24,12 @@ async def answer(session: Session, command: str, /, *, actor: Principal, now: da
     return command
 
 
-async def test_a_lock_that_is_not_had_in_time_is_said_and_changes_nothing(engine: AsyncEngine) -> None:
+async def test_a_lock_that_is_not_had_in_time_is_said_and_changes_nothing(engine: Engine) -> None:
     world = await make_world(engine, {"a": 5})
     order_id = await world.place(("a", 1))
     async with engine.begin() as rival:
         await rival.execute(sa.select(Order.id).where(Order.id == order_id).with_for_update())
-        impatient = create_write_engine(engine.url.render_as_string(hide_password=False))
-        sa.event.listen(impatient.sync_engine, "begin", _give_up_soon)
+        impatient = create_write_engine(_url(engine), lock_timeout_seconds=0.2)
         try:
             with pytest.raises(Refused) as refused:
                 await UnitOfWork(impatient).run(cancel_order, CancelOrder(order_id=order_id), actor=STAFF)
@@ -42,10 +39,9 @@ async def test_a_lock_that_is_not_had_in_time_is_said_and_changes_nothing(engine
     assert (await world.order(order_id)).status == "CONFIRMED"
 
 
-async def test_a_key_in_use_is_said_after_a_while(engine: AsyncEngine) -> None:
+async def test_a_key_in_use_is_said_after_a_while(engine: Engine) -> None:
     key = Key.of("slow", "x")
-    impatient = create_write_engine(engine.url.render_as_string(hide_password=False))
-    sa.event.listen(impatient.sync_engine, "begin", _give_up_soon)
+    impatient = create_write_engine(_url(engine), lock_timeout_seconds=0.2)
     try:
         async with engine.begin() as rival:
             await rival.execute(
@@ -60,12 +56,12 @@ async def test_a_key_in_use_is_said_after_a_while(engine: AsyncEngine) -> None:
     assert isinstance(refused.value.errors[0], IdempotencyInProgress)
 
 
-def _give_up_soon(connection: Any) -> None:
-    connection.exec_driver_sql("set local lock_timeout = '200ms'")
+def _url(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=False)
 
 
 async def test_a_connection_that_dies_under_a_use_case_is_replaced_and_the_work_done_once(
-    engine: AsyncEngine,
+    engine: Engine,
 ) -> None:
     runs = 0
 
@@ -84,7 +80,7 @@ async def test_a_connection_that_dies_under_a_use_case_is_replaced_and_the_work_
     assert runs == 2
 
 
-async def test_a_caller_that_stops_waiting_does_not_stop_the_work(engine: AsyncEngine) -> None:
+async def test_a_caller_that_stops_waiting_does_not_stop_the_work(engine: Engine) -> None:
     begun, finish = asyncio.Event(), asyncio.Event()
 
     async def waits(session: Session, command: str, /, *, actor: Principal, now: datetime) -> str:

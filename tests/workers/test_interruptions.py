@@ -122,8 +122,6 @@ async def test_jobs_of_a_transaction_that_is_rolled_back_do_not_exist(shop: Shop
         await queue.enqueue(session, [job])
         await session.rollback()
     async with shop.engine.begin() as session:
-        with pytest.raises(RuntimeError, match="inside a transaction that has begun"):
-            await queue.enqueue(session, [job])
         assert (await session.execute(sa.text("select count(*) from pgqueuer.pgqueuer"))).scalar_one() == 0
 
 
