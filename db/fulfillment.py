@@ -29,6 +29,7 @@ class FulfillmentOrder(Base):
 
     __table_args__ = (
         sa.Index(None, "location_id", "status", "created_at", "id"),
+        sa.Index(None, "status", "created_at", "id"),
         sa.Index(None, "request_status", "created_at", "id"),
         sa.Index(None, "created_at", "id"),
         sa.Index(None, "updated_at", "id"),

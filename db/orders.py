@@ -111,6 +111,23 @@ class Order(Base):
         sa.Index("ix_orders_channel", "channel_id", "placed_at", "id"),
         sa.Index("ix_orders_status", "status", "placed_at", "id"),
         sa.Index("ix_orders_payment_status", "payment_status", "placed_at", "id"),
+        sa.Index(
+            "ix_orders_fulfillment_status",
+            "fulfillment_status",
+            "placed_at",
+            "id",
+            # No need for those: the newest orders are the one, nearly all others the other.
+            postgresql_where=sa.text(
+                "fulfillment_status <> 'UNFULFILLED' and fulfillment_status <> 'FULFILLED'"
+            ),
+        ),
+        sa.Index(
+            "ix_orders_return_status",
+            "return_status",
+            "placed_at",
+            "id",
+            postgresql_where=sa.text("return_status <> 'NONE'"),
+        ),
         sa.Index("ix_orders_origin", "origin", "placed_at", "id"),
         sa.Index("ix_orders_on_hold", "on_hold", "placed_at", "id"),
         sa.Index("ix_orders_channel_updated", "channel_id", "updated_at", "id"),  # partners poll by it
