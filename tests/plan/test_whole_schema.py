@@ -108,15 +108,15 @@ def filtered(field: GraphQLField) -> Iterator[str]:
 def literal(member: GraphQLInputField) -> str:
     """Some value that the field takes."""
     prefix = getattr(member.extensions["strawberry-definition"].metadata.get(PLAN), "node", None)
-    return _literal(member.type, prefix)
+    return literal_of(member.type, prefix)
 
 
-def _literal(type_: object, prefix: str | None) -> str:
+def literal_of(type_: object, prefix: str | None) -> str:
     match type_:
         case GraphQLNonNull():
-            return _literal(type_.of_type, prefix)
+            return literal_of(type_.of_type, prefix)
         case GraphQLList():
-            return f"[{_literal(type_.of_type, prefix)}]"
+            return f"[{literal_of(type_.of_type, prefix)}]"
         case GraphQLEnumType():
             return next(iter(type_.values))
         case GraphQLInputObjectType():

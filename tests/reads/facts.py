@@ -33,6 +33,8 @@ from schema.plan.reading import (
     Row,
 )
 
+HARD_TEXTS = ("zz'é\\ top", "😀 漢\u2028:* | !(a & b) %_", "\u202eolleh\t\x01")
+
 
 @dataclass(eq=False, slots=True)
 class Entity:
@@ -210,7 +212,7 @@ class _Loader:
         if isinstance(inner, GraphQLEnumType):
             return [(text, text, sa.literal(text)) for text in list(inner.values)[:3]]
         texts = self._texts(planned, name)[:3]
-        return [(json.dumps(text), text, sa.literal(text)) for text in [*texts, "zz'é\\ top"]]
+        return [(json.dumps(text), text, sa.literal(text)) for text in [*texts, *HARD_TEXTS]]
 
     def _lists(self, item: Any, where: Where, planned: Planned, name: str) -> list[tuple[str, Any, Any]]:
         if isinstance(item, GraphQLEnumType):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -26,10 +27,29 @@ from schema.plan.reading import (
     ReadRootMany,
     ReadRootOne,
 )
-from tests.reads.facts import Facts
+from schema.plan.roots import GlobalId
+from tests.reads.facts import HARD_TEXTS, Facts
 from tests.reads.oracle import cursor
 
 DEPTH = 4
+
+
+class Name(str):
+    """A value of an enum: written without quotes."""
+
+    __slots__ = ()
+
+
+def literal(value: Any) -> str:
+    """A value as GraphQL writes it."""
+    match value:
+        case Name():
+            return str(value)
+        case dict():
+            return "{" + ", ".join(f"{name}: {literal(member)}" for name, member in value.items()) + "}"
+        case list():
+            return f"[{', '.join(map(literal, value))}]"
+    return json.dumps(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +72,11 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
+    """`given` is what the functions of its root fields return: an entity, or a payload with entities in it."""
+
     roots: tuple[Selected, ...]
+    kind: str = "query"
+    given: Any = None
 
     def text_and_variables(self) -> tuple[str, dict[str, Any]]:
         fragments: list[str] = []
@@ -60,13 +84,13 @@ class Operation:
         body = _written(self.roots, fragments, used)
         variables = {each.name: each for each in used}.values()  # what is merged is written twice
         declared = ", ".join(f"${each.name}: {each.type}" for each in variables)
-        head = f"query({declared})" if declared else "query"
+        head = f"{self.kind}({declared})" if declared else self.kind
         text = "\n".join([f"{head} {{ {body} }}", *fragments])
         return text, {each.name: each.value for each in variables}
 
     def smaller(self) -> list[Operation]:
         """The same with one thing left out, the largest first."""
-        return [Operation(roots) for roots in _without_one(self.roots)]
+        return [replace(self, roots=roots) for roots in _without_one(self.roots)]
 
 
 def _written(selected: tuple[Selected, ...], fragments: list[str], variables: list[Variable]) -> str:
@@ -136,7 +160,7 @@ class Generator:
                 ids = [self._id(None) for _ in range(self.chance.randrange(5))]
                 arguments = self._arguments([("ids", "[ID!]!", ids)], variables)
             case ReadRootOne():
-                arguments = self._arguments([("id", "ID!", self._id(read.target))], variables)
+                arguments = self._arguments(self._one(declared, read), variables)
             case ReadConnection():
                 return self._connection(f"Query.{name}", name, declared, read, DEPTH, aliased=True)
             case ReadRootMany() if name == "availability":
@@ -145,12 +169,51 @@ class Generator:
                 sent = [("skus", "[String!]!", skus), ("channel", "ID!", channel)]
                 arguments = self._arguments(sent, variables)
             case ReadRootMany():
-                first = self.chance.choice([0, 1, 7])
-                arguments = self._arguments([("first", "Int", first)], variables)
+                arguments = self._arguments(self._log(), variables)
             case ReadRootExpression():
                 return Selected(f"{self._name()}: {name}")
         children = self._selection(get_named_type(declared.type), DEPTH)
         return Selected(f"{self._name()}: {name}{arguments}", children, variables=tuple(variables))
+
+    def _one(self, declared: GraphQLField, read: ReadRootOne) -> list[tuple[str, str, Any]]:
+        """One of the ways to find a row; now and then one that finds nothing."""
+        group = self.chance.choice(list(read.by))
+        entities = list(self.facts.entities[read.target].values())
+        if not entities or "id" in group.arguments:
+            return [("id", "ID!" if len(read.by) == 1 else "ID", self._id(read.target))]
+        found, other = self.chance.choice(entities), self.chance.choice(entities)
+        sent = []
+        for python_name, kind in group.arguments.items():
+            row = (other if self.chance.random() < 0.1 else found).row
+            name = re.sub("_(.)", lambda match: match[1].upper(), python_name)
+            type_ = str(declared.args[name].type)
+            if isinstance(kind, GlobalId):
+                sent.append((name, type_, f"{kind.prefix}_{row[python_name]}"))
+            elif kind is str:
+                text = self.chance.choice(HARD_TEXTS) if self.chance.random() < 0.1 else row[python_name]
+                sent.append((name, type_, text))
+            else:
+                sent.append((name, type_, self._external_id()))
+        return sent
+
+    def _external_id(self) -> dict[str, Any]:
+        row = self.chance.choice(self.facts.tables["external_id"])
+        called: dict[str, Any] = {"system": row["system"], "id": row["external_id"]}
+        if row["channel_id"] is not None and self.chance.random() < 0.5:
+            called["channelId"] = f"chn_{row['channel_id']}"
+        return called
+
+    def _log(self) -> list[tuple[str, str, Any]]:
+        """Arguments of the root field `events`."""
+        sent: list[tuple[str, str, Any]] = [("first", "Int", self.chance.choice([None, 0, 1, 7, -3]))]
+        events = self.facts.entities["OrderEvent"]
+        if self.chance.random() < 0.6:
+            at = events[self.chance.choice(self.facts.logged)].values["cursor"]
+            sent.append(("after", "String", at))
+        if self.chance.random() < 0.4:
+            types = [Name(each.row["type"]) for each in self.chance.sample(list(events.values()), 3)]
+            sent.append(("types", "[EventType!]", types))
+        return sent
 
     def _id(self, python_name: str | None) -> str:
         if python_name is None:
@@ -173,7 +236,7 @@ class Generator:
                 variables.append(variable)
                 shown.append(f"{name}: ${variable.name}")
             else:
-                shown.append(f"{name}: {json.dumps(value)}")
+                shown.append(f"{name}: {literal(value)}")
         return f"({', '.join(shown)})" if shown else ""
 
     def _selection(self, type_: Any, depth: int, *, aliased: bool = False) -> tuple[Selected, ...]:
@@ -255,15 +318,23 @@ class Generator:
         sort = read.sort.default
         if "sort" in declared.args and self.chance.random() < 0.6:
             sort = self.chance.choice(list(read.sort.keys))
-            literals.append(f"sort: {sort}")
+            sent.append(("sort", str(declared.args["sort"].type), Name(sort)))
         if "direction" in declared.args and self.chance.random() < 0.4:
-            literals.append(f"direction: {self.chance.choice(('ASC', 'DESC'))}")
+            direction = self.chance.choice((Name("ASC"), Name("DESC"), None))
+            sent.append(("direction", "SortDirection", direction))
+        if self.chance.random() < 0.1:
+            nothing = self.chance.choice(("first", "last", "after", "before", "sort", "filter"))
+            if nothing in declared.args and nothing not in (name for name, _, _ in sent):
+                sort = read.sort.default if nothing == "sort" else sort
+                literals.append(f"{nothing}: null")
         if "filter" in declared.args and self.chance.random() < 0.6:
+            literals = [each for each in literals if not each.startswith("filter")]
             literals.append(self._filter(declared, variables))
         ranks = self.facts.ranks[place, read.target, sort]
         if ranks and self.chance.random() < 0.3:
             at = cursor(sort, self.chance.choice(list(ranks.values()))[1])
             sent.append((self.chance.choice(("after", "before")), "String", at))
+            literals = [each for each in literals if each[:5] not in ("after", "befor")]
         arguments = ", ".join([self._arguments(sent, variables)[1:-1], *literals])
         page = cast("GraphQLObjectType", get_named_type(declared.type))
         node = get_named_type(page.fields["nodes"].type)
@@ -288,6 +359,13 @@ class Generator:
     def _filter(self, declared: GraphQLField, variables: list[Variable]) -> str:
         type_ = cast("GraphQLInputObjectType", get_named_type(declared.args["filter"].type))
         names = [name for name in type_.fields if self.facts.choices[type_.name, name]]
+        if self.chance.random() < 0.25:
+            chosen = {name: self.chance.choice(self.facts.choices[type_.name, name]).value for name in
+                      self.chance.sample(names, 2 if len(names) > 1 else 1)}  # fmt: skip
+            absent = self.chance.choice(list(type_.fields))
+            whole = Variable(self._name("v"), type_.name, {absent: None, **chosen})
+            variables.append(whole)
+            return f"filter: ${whole.name}"
         parts = []
         for name in self.chance.sample(names, self.chance.choice((1, 1, 2))):
             choice = self.chance.choice(self.facts.choices[type_.name, name])

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -63,12 +64,18 @@ class Oracle:
         self._facts = facts
         self._sight = Sight(facts.tables, caller)
 
-    def answer(self, text: str, variables: dict[str, Any]) -> tuple[bytes, list[str]]:
-        """The data as JSON, and the response names of the root fields that failed: they are null."""
+    def answer(
+        self, text: str, variables: dict[str, Any], given: Mapping[str, Any] | None = None
+    ) -> tuple[bytes, list[str]]:
+        """The data as JSON, and the response names of the root fields that failed: they are null.
+
+        `given` is what the root fields of a mutation or a subscription are, in the place of stored rows' fields.
+        """
         document = parse(text)  # what is not valid, the planner refuses
         result = execute_sync(
             self._schema,
             document,
+            root_value=given,
             variable_values=variables,
             field_resolver=self._resolve,
             type_resolver=lambda value, *_: value.type,
@@ -89,8 +96,14 @@ class Oracle:
         if isinstance(source, Page):
             return self._of_page(source, name)
         if isinstance(source, dict):
-            return source[name]
+            return self._seen(source[name])
         return self._root(name, arguments)
+
+    def _seen(self, value: Any) -> Any:
+        """Entities in a payload or an event are null for whoever may not see them; on a page there are none such."""
+        if isinstance(value, list):
+            return [self._seen(item) for item in value]
+        return None if isinstance(value, Entity) and not self._sees(value) else value
 
     def _of_page(self, page: Page, name: str) -> Any:
         match name:
@@ -152,8 +165,7 @@ class Oracle:
             case ReadNode():
                 return [self._node(id) for id in arguments["ids"]]
             case ReadRootOne():
-                found = self._node(arguments["id"])  # the one way that every such field offers
-                return found
+                return self._one(read.target, arguments)
             case ReadRootExpression():
                 assert name == "eventHead"
                 return self._facts.head
@@ -164,6 +176,35 @@ class Oracle:
                 seen = [entity for entity in every if self._sees(entity)]
                 return self._page(f"Query.{name}", definition, read, seen, arguments)
         raise TypeError(name)
+
+    def _one(self, target: str, arguments: dict[str, Any]) -> Entity | None:
+        given = {name: value for name, value in arguments.items() if value is not None}
+        if "id" in given:
+            return self._node(given["id"])
+        kind = re.sub("(?<=[a-z])[A-Z]", lambda found: "_" + found[0], target).upper()
+        found = []
+        for entity in self._facts.entities[target].values():
+            row = entity.row
+            fits = [
+                self._called(kind, entity.key, value) if name == "externalId"
+                else str(row["channel_id"]) == value[4:] if name == "channelId"
+                else row[name] == value
+                for name, value in given.items()
+            ]  # fmt: skip
+            if all(fits) and self._sees(entity):
+                found.append(entity)
+        assert len(found) < 2, given
+        return found[0] if found else None
+
+    def _called(self, kind: str, key: Any, wanted: dict[str, Any]) -> bool:
+        channel = wanted.get("channelId")
+        return any(
+            row["entity_kind"] == kind
+            and row["entity_id"] == key
+            and (row["system"], row["external_id"]) == (wanted["system"], wanted["id"])
+            and (channel is None or str(row["channel_id"]) == channel[4:])
+            for row in self._facts.tables["external_id"]
+        )
 
     def _many(self, name: str, arguments: dict[str, Any]) -> list[Entity]:
         if name == "availability":
@@ -177,6 +218,10 @@ class Oracle:
         assert name == "events"
         types = arguments.get("types")
         events = [self._facts.entities["OrderEvent"][key] for key in self._facts.logged]
+        after = arguments.get("after")
+        if after is not None:
+            place = [event.values["cursor"] for event in events].index(after)
+            events = events[place + 1 :]
         shown = [
             event for event in events if self._sees(event) and (types is None or event.row["type"] in types)
         ]
@@ -198,6 +243,8 @@ class Oracle:
         arguments: dict[str, Any],
     ) -> Page:
         for name, value in (arguments.get("filter") or {}).items():
+            if value is None:
+                continue
             filter_type = get_named_type(definition.args["filter"].type).name
             offered = self._facts.choices[filter_type, name]
             keys = next(choice.keys for choice in offered if _same(choice.value, value))
@@ -252,7 +299,7 @@ def cursor(sort: str, values: list[Any]) -> str:
 
 
 def instant(value: dt.datetime) -> str:
-    return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def money(amount: int | None, currency: str | None) -> Any:

@@ -76,6 +76,12 @@ class Sight:
             found = self._by_id[parent].get(row[column])
             return found is not None and self.sees(parent, found)
         match table:
+            case "api_key" | "revocation" | "audit_entry":
+                return (
+                    caller.kind is PrincipalKind.STAFF
+                    and caller.channels is None
+                    and caller.locations is None
+                )
             case "fulfillment_order" | "shipment":
                 if caller.locations is None:
                     return row["order_id"] in self._orders

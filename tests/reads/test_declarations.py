@@ -45,6 +45,10 @@ OF_RETURN = "FROM return_line AS return_line_1, returns AS this WHERE return_lin
 OF_LIST = "FROM price_list AS price_list_1, price AS this WHERE price_list_1.id = this.price_list_id"
 OF_ORDER_ITSELF = "that.order_id = this.id AND that.order_line_id IS NULL"
 OF_CHANNEL = "that.order_id IN (SELECT orders.id FROM orders WHERE orders.channel_id = ANY (given))"
+IDS = (
+    "CASE WHEN (this.{0} IS NOT NULL) THEN (SELECT array_agg('{1}_' || CAST(id AS TEXT)) AS array_agg_1 "
+    "FROM unnest(this.{0}) AS id) END"
+)
 KINDS = (
     "ORDER", "PAYMENT", "REFUND", "FULFILLMENT_ORDER", "SHIPMENT", "PACKAGE", "RETURN", "DISCREPANCY", "STOCK_LEVEL",
     "RESERVATION", "PRODUCT", "CUSTOMER", "COMPANY", "CHANNEL", "LOCATION",
@@ -74,6 +78,9 @@ FIELDS = {
     "StockChange.cursor": CURSOR,
     "ShipmentEvent.cursor": CURSOR,
     "ReturnEvent.cursor": CURSOR,
+    "ApiKey.channels": IDS.format("channels", "chn"),
+    "ApiKey.locations": IDS.format("locations", "loc"),
+    "AuditEntry.entityId": "CAST(this.entity_id AS TEXT)",
     "StockChange.stockLevel": "that.id = this.subject_id",
 }
 ACTIONS = ("Order", "Payment", "Return", "FulfillmentOrder", "Shipment")
@@ -95,18 +102,21 @@ ORDERS_OF_ROWS = {
 """Others: as they were made, which is by id."""
 
 FILTERS = {
+    "apiKeys.revoked": "(that.revoked_at IS NOT NULL) = given",
     "fulfillmentOrders.channels": OF_CHANNEL,
     "shipments.channels": OF_CHANNEL,
     "shipments.trackingNumber": "that.id IN (SELECT package.shipment_id FROM package "
     "WHERE package.tracking_number = given)",
     "stockLevels.skus": "that.product_id IN (SELECT product.id FROM product WHERE product.sku = ANY (given))",
 }
+TOLD_ELSEWHERE = {"auditEntries.entities"}
+"""Ids of any type: the tests of the audit tell what they find."""
 EXTERNAL = (
     "that.{column} IN (SELECT external_id_1.entity_id FROM external_id AS external_id_1 "
     "WHERE external_id_1.entity_kind = '{kind}' AND external_id_1.system = system "
     "AND external_id_1.external_id = id)"
 )
-SORTS = {"orders.TOTAL": ["current_total"], "stockLevels.CREATED": [], "reservations.": []}
+SORTS = {"orders.TOTAL": ["current_total"], "stockLevels.CREATED": []}
 
 NAMES = {"metadata": "metadata_", "currency_code": "currency"}
 """Columns that are called otherwise everywhere: `metadata` is SQLAlchemy's, a currency's code is stored."""
@@ -234,7 +244,7 @@ def test_every_filter_and_sort_of_a_root_page_reads_what_its_name_says(planner: 
         that = planned.row(planned.table.alias("that"))
         for sort, key in read.sort.keys.items():
             columns = [column.key for column in key.columns(that)]
-            assert columns == SORTS.get(f"{root}.{sort}", [sort.lower()]), (root, sort)
+            assert columns == SORTS.get(f"{root}.{sort}", [sort.lower()] if sort else []), (root, sort)
         filter_type = get_named_type(field.args["filter"].type) if "filter" in field.args else None
         if not isinstance(filter_type, GraphQLInputObjectType):
             continue
@@ -247,6 +257,8 @@ def test_every_filter_and_sort_of_a_root_page_reads_what_its_name_says(planner: 
                     system=sa.literal_column("system"), id=sa.literal_column("id"), channel_id=None
                 )
             said = text(where.condition(that, given))
+            if f"{root}.{name}" in TOLD_ELSEWHERE:
+                continue
             if where.candidates is not None:
                 assert said.startswith("that.search @@ "), (root, name)
                 continue
