@@ -259,8 +259,9 @@ async def test_no_page_below_a_row_scans_a_large_table_or_sorts_more_than_it_sho
 def searched(planner: Planner, caller: Principal) -> Iterator[tuple[str, str, GraphQLField]]:
     """Every filter that takes candidates: its root field, and its own name."""
     for name, field, _ in root_connections(planner, caller):
-        filter_type = get_named_type(field.args["filter"].type)
-        assert isinstance(filter_type, GraphQLInputObjectType)
+        filter_type = get_named_type(field.args["filter"].type) if "filter" in field.args else None
+        if not isinstance(filter_type, GraphQLInputObjectType):
+            continue
         for member_name, member in filter_type.fields.items():
             if member.extensions["strawberry-definition"].metadata[PLAN].candidates is not None:
                 yield name, member_name, field
