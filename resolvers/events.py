@@ -13,9 +13,11 @@ from domain.access import Scope
 from domain.errors import InvalidInput, Refused
 from domain.events import AggregateKind, EventType
 from domain.ids import Prefix, parse_id
-from schema.events import OrderEvent, OrderEventFilter, StockChange
+from schema.events import FollowMode, OrderEvent, OrderEventFilter, StockChange
 from schema.orders import Order
 from schema.plan import Info, query_expression, query_many, subscription
+from schema.return_events import ReturnEvent, ReturnEventFilter
+from schema.shipment_events import ShipmentEvent, ShipmentEventFilter
 from services.feed import Selection, Source
 
 PAGE, MAX_PAGE = 20, 100
@@ -52,13 +54,20 @@ class EventQueries:
     )
 
 
+AFTER = (
+    "With `after`, a cursor of an event or `eventHead`, it goes on from there without a gap; without it, from the "
+    "moment it is accepted: whatever is committed later comes, what was committed a moment earlier may come too, "
+    "each once and in order. Error CURSOR_EXPIRED: the log no longer reaches back to the cursor"
+)
+
+
 @subscription(
     OrderEvent,
     scope=Scope.EVENTS_READ,
     description=(
         "What happens to orders: to one, or to all that you may see and the filter lets through. "
-        "With `after`, a cursor of an event or `eventHead`, it goes on from there without a gap; without it, "
-        "from now on. Error CURSOR_EXPIRED: the log no longer reaches back to the cursor."
+        f"{AFTER}; for one order `extensions.snapshot` is then its newest event as selected, and "
+        "`extensions.head` the cursor to go on from."
     ),
 )
 def order_events(
@@ -66,12 +75,12 @@ def order_events(
     order_id: strawberry.ID | None = None,
     filter: OrderEventFilter | None = None,
     after: str | None = None,
+    mode: FollowMode = FollowMode.ALL,
 ) -> Source:
     chosen = filter or OrderEventFilter()
-    orders = None if order_id is None else [order_id]
     statuses = chosen.statuses
     selection = Selection(
-        orders=_ids(orders, Prefix.ORDER, "orderId"),
+        orders=_one(order_id, Prefix.ORDER, "orderId"),
         channels=_ids(chosen.channels, Prefix.CHANNEL, "channels"),
         customers=_ids(chosen.customers, Prefix.CUSTOMER, "customers"),
         types=None if chosen.types is None else frozenset(chosen.types),
@@ -79,7 +88,64 @@ def order_events(
         subjects=None if statuses is None else frozenset({"ORDER"}),
         aggregates=frozenset({AggregateKind.ORDER, AggregateKind.RETURN}),
     )
-    return Source(selection=selection, after=after)
+    return Source(selection=selection, after=after, latest_by=_latest_by(mode, "order_id", "return_id"))
+
+
+@subscription(
+    ShipmentEvent,
+    scope=Scope.EVENTS_READ,
+    description=(
+        "What happens to shipments and to their parcels: to those of one order, or to all that you may see and the "
+        f"filter lets through. {AFTER}."
+    ),
+)
+def shipment_events(
+    info: Info,
+    order_id: strawberry.ID | None = None,
+    filter: ShipmentEventFilter | None = None,
+    after: str | None = None,
+    mode: FollowMode = FollowMode.ALL,
+) -> Source:
+    chosen = filter or ShipmentEventFilter()
+    selection = Selection(
+        orders=_one(order_id, Prefix.ORDER, "orderId"),
+        channels=_ids(chosen.channels, Prefix.CHANNEL, "channels"),
+        customers=_ids(chosen.customers, Prefix.CUSTOMER, "customers"),
+        locations=_ids(chosen.locations, Prefix.LOCATION, "locations"),
+        types=None if chosen.types is None else frozenset(chosen.types),
+        subjects=frozenset({"SHIPMENT", "PACKAGE"}),
+    )
+    return Source(selection=selection, after=after, latest_by=_latest_by(mode, "subject_id"))
+
+
+@subscription(
+    ReturnEvent,
+    scope=Scope.EVENTS_READ,
+    description=(
+        "What happens to returns: to one, to those of one order, or to all that you may see and the filter lets "
+        f"through. {AFTER}; for one return `extensions.snapshot` is then its newest event as selected, and "
+        "`extensions.head` the cursor to go on from."
+    ),
+)
+def return_events(
+    info: Info,
+    return_id: strawberry.ID | None = None,
+    order_id: strawberry.ID | None = None,
+    filter: ReturnEventFilter | None = None,
+    after: str | None = None,
+    mode: FollowMode = FollowMode.ALL,
+) -> Source:
+    chosen = filter or ReturnEventFilter()
+    selection = Selection(
+        returns=_one(return_id, Prefix.RETURN, "returnId"),
+        orders=_one(order_id, Prefix.ORDER, "orderId"),
+        channels=_ids(chosen.channels, Prefix.CHANNEL, "channels"),
+        customers=_ids(chosen.customers, Prefix.CUSTOMER, "customers"),
+        locations=_ids(chosen.locations, Prefix.LOCATION, "locations"),
+        types=None if chosen.types is None else frozenset(chosen.types),
+        subjects=frozenset({"RETURN"}),
+    )
+    return Source(selection=selection, after=after, latest_by=_latest_by(mode, "return_id"))
 
 
 @subscription(
@@ -91,7 +157,7 @@ def order_events(
     ),
 )
 def order_status(info: Info, order_id: strawberry.ID) -> Source:
-    return Source(selection=Selection(orders=_ids([order_id], Prefix.ORDER, "orderId")), snapshots="order_id")
+    return Source(selection=Selection(orders=_one(order_id, Prefix.ORDER, "orderId")), snapshots="order_id")
 
 
 @subscription(
@@ -119,6 +185,14 @@ def stock_changes(
 
 MAX_VALUES = 1_000
 """Of one criterion: each takes a place in the memory of every server that the subscription lives on."""
+
+
+def _latest_by(mode: FollowMode, *columns: str) -> tuple[str, ...]:
+    return columns if mode is FollowMode.LATEST else ()
+
+
+def _one(value: strawberry.ID | None, prefix: Prefix, field: str) -> frozenset[UUID] | None:
+    return None if value is None else frozenset({parse_id(value, prefix, field=(field,))})
 
 
 def _ids(values: list[strawberry.ID] | None, prefix: Prefix, field: str) -> frozenset[UUID] | None:

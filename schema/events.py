@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import strawberry
@@ -77,9 +78,7 @@ class OrderEvent:
         "Quantities in units and money in minor units, by names that depend on `type`; never personal data.",
     )
     origin: Origin = column(tables.event.c.origin, "Whether it happened here or was imported as history.")
-    actor: str = column(
-        tables.event.c.actor, "The account that caused it, for staff and partners.", scope=Scope.ORDERS_WRITE
-    )
+    actor: str = column(tables.event.c.actor, "The account that caused it.", scope=Scope.ACTORS_READ)
     subject_kind: str = column(tables.event.c.subject_kind, "What it happened to: ORDER, SHIPMENT, …")
     subject: Node | None = one_of(
         tables.event.c.subject_kind,
@@ -119,6 +118,16 @@ class StockChange:
         "StockLevel",
         lambda event, level: level.id == event.subject_id,
         "The level as it is now, which may be after later changes.",
+    )
+
+
+@strawberry.enum(description="How much of what waits for a reader is shown to it.")
+class FollowMode(Enum):
+    ALL = strawberry.enum_value("ALL", description="Every event.")
+    LATEST = strawberry.enum_value(
+        "LATEST",
+        description="Of events of the same order (shipment or parcel, return) that wait together, the newest alone: "
+        "for screens that show where things stand, and for catching up fast. The last one always comes.",
     )
 
 

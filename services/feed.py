@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.base import JSONObject
 from db.engine import Session
-from db.events import EventLog, Relay
+from db.events import EventLog, Outbox, Relay
 from db.products import Product
 from domain.events import AggregateKind, EventType
 from domain.orders import Origin
@@ -77,6 +77,13 @@ class Head:
     horizon: int
 
 
+WAITING = (
+    sa.select(sa.func.extract("epoch", sa.func.clock_timestamp() - Outbox.created_at).cast(sa.Double()))
+    .order_by(Outbox.id)
+    .limit(sa.literal_column("1"))
+)
+"""For how long the oldest committed event has waited for its place in the log, in seconds; no row when none waits."""
+
 READ_HEAD = sa.select(Relay.epoch, Relay.position, Relay.horizon)
 
 
@@ -111,6 +118,11 @@ class Selection:
         """The same, narrowed to these products."""
         return replace(self, products=frozenset(products))
 
+    @property
+    def single(self) -> bool:
+        """Whether it follows one order or one return."""
+        return any(chosen is not None and len(chosen) == 1 for chosen in (self.orders, self.returns))
+
     def condition(self, row: sa.FromClause) -> sa.ColumnElement[bool]:
         """What is given as SQL, the values bound under the columns' names: see `values`."""
         conditions = [
@@ -135,8 +147,11 @@ _COLUMNS = {
     "subjects": "subject_kind",
     "aggregates": "aggregate_kind",
 }
-MATCHED = ("position", "created_at", *_COLUMNS.values())
-"""The columns that decide who is told of an event, and when it was recorded."""
+MATCHED = ("position", "created_at", "logged_at", "subject_id", *_COLUMNS.values())
+"""The columns that decide who is told of an event and what it is newer than, and when it was recorded."""
+
+SUBJECTS = ("order_id", "return_id", "subject_id")
+"""Columns that name what an event is about, for those who want the newest of each alone."""
 
 INDEXED = frozenset({"order_id", "product_id", "customer_id"})
 """Columns by which the log can be read without reading what lies between."""
@@ -152,16 +167,26 @@ def matched_after() -> sa.Select[Any]:
     return sa.select(*(_LOG[name] for name in MATCHED)).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
 
 
-def selected(selection: Selection) -> sa.Select[int, UUID | None]:
-    """Position and order of the selected events after `:after` up to `:until`, at most `:limit`."""
+def selected(selection: Selection) -> sa.Select[Any]:
+    """What `SUBJECTS` are and the position of the selected events after `:after` up to `:until`, at most `:limit`."""
     return (
-        sa.select(_LOG.position, _LOG.order_id)
+        sa.select(_LOG.position, *(_LOG[name] for name in SUBJECTS))
         .where(
             _AFTER,
             _LOG.position <= sa.bindparam("until", type_=sa.BigInteger()),
             selection.condition(EventLog.__table__),
         )
         .order_by(_LOG.position)
+        .limit(_LIMIT)
+    )
+
+
+def newest(selection: Selection) -> sa.Select[int]:
+    """The positions of the last selected events, the newest first, at most `:limit`."""
+    return (
+        sa.select(_LOG.position)
+        .where(selection.condition(EventLog.__table__))
+        .order_by(_LOG.position.desc())
         .limit(_LIMIT)
     )
 
@@ -180,9 +205,12 @@ class Source:
     `after` is a cursor, None for "from now on". `skus` narrow the selection to
     these products. `snapshots` asks for the entity's state as the event's column of
     that name identifies it, at once and after each change, in place of the events.
+    `latest_by` names columns, the first that is not null telling what an event is
+    about: of events about the same that wait together only the newest is shown.
     """
 
     selection: Selection
     after: str | None = None
     skus: Sequence[str] | None = None
     snapshots: str | None = None
+    latest_by: tuple[str, ...] = ()

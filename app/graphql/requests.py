@@ -15,6 +15,7 @@ import orjson
 
 GRAPHQL_JSON = "application/graphql-response+json"
 JSON = "application/json"
+MULTIPART = "multipart/mixed"
 
 LONGEST_PERSISTED = 32_768
 MAX_PERSISTED = 1_000
@@ -168,6 +169,8 @@ def negotiated(accept: str | None, offered: tuple[str, ...]) -> str | None:
     """The offered media type that the client likes best, the earlier on a tie; None when it likes none."""
     if accept is None or not accept.strip():
         return offered[0]
+    if "subscriptionspec=" in accept.lower() and MULTIPART in offered:
+        return MULTIPART  # Apollo's clients name it beside JSON, and for subscriptions only
     best: str | None = None
     best_quality = 0.0
     for media_type in offered:

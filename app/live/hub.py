@@ -21,16 +21,13 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
 from app.live import metrics
 from app.live.audiences import Audience, Audiences
+from app.live.bounds import Bounds
 from app.live.rendering import LOST, Key, Payload, Plan, Rendering
 from app.live.subscribers import Subscriber
-from db.cursors import CURSOR_EXPIRED, EXPIRED
 from db.reads import Reads
 from domain.access import Principal
 from services import feed
 from services.feed import Head, Selection
-
-POLL_SECONDS = 0.25
-"""How late an event may be when every wake-up is lost."""
 
 CHECK_SECONDS = 5.0
 """How often the log's epoch and horizon are looked at."""
@@ -40,12 +37,10 @@ WINDOW = 20_000
 """Positions that one read of a selection without an index may cover, so that each stays short."""
 
 SLICE = 32
-"""Events that a subscriber is handed at once: one write for it, and half of what may wait in its queue."""
+"""Events that a subscriber is handed at once: one write for it, and at most half of what may wait in its queue."""
 
 BREATH = 500
 """Writes between two breaths of the event loop."""
-
-CONCURRENT_READS = 4
 
 log = structlog.get_logger("live")
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's dialects are untyped
@@ -59,6 +54,7 @@ def _compiled(statement: Any) -> tuple[str, tuple[str, ...]]:
 
 
 _TAIL_SQL, _TAIL_NAMES = _compiled(feed.matched_after())
+_WAITING_SQL, _ = _compiled(feed.WAITING)
 _HEAD_SQL, _ = _compiled(feed.READ_HEAD)
 _PRODUCTS_SQL, _ = _compiled(feed.products_by_sku())
 
@@ -77,11 +73,12 @@ class Hub:
     handed out; positions beyond `horizon` are in the log.
     """
 
-    def __init__(self, dsn: str, reads: Reads) -> None:
+    def __init__(self, dsn: str, reads: Reads, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
         self._dsn = dsn
         self._database = reads
         self._wake = asyncio.Event()
-        self._reads = asyncio.Semaphore(CONCURRENT_READS)
+        self._reads = asyncio.Semaphore(self.bounds.replay_connections)
         self.audiences = Audiences()
         self._checked_at = 0.0
         self._epoch: Any = None
@@ -111,10 +108,11 @@ class Hub:
         response_key: str,
         selection: Selection,
         snapshots: str | None = None,
+        latest_by: tuple[str, ...] = (),
     ) -> Audience:
         """Everybody who follows this selection and is shown the same of it."""
         rendering = Rendering(plan, principal, response_key, self._database)
-        return self.audiences.of(rendering, selection, snapshots)
+        return self.audiences.of(rendering, selection, snapshots, latest_by)
 
     # Reading the log.
 
@@ -155,7 +153,7 @@ class Hub:
             while await self._advance(connection):
                 pass
             try:
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(self.bounds.poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -163,6 +161,7 @@ class Hub:
     async def _check(self, connection: asyncpg.Connection[Any]) -> None:
         """Look whether the log is still the one that was being read."""
         head = await _head(connection)
+        metrics.RELAY_LAG.set(max(0.0, await connection.fetchval(_WAITING_SQL) or 0.0))
         self._checked_at = asyncio.get_running_loop().time()
         self.horizon = head.horizon
         if self._epoch is None:
@@ -172,7 +171,7 @@ class Hub:
             log.error("log_replaced", tail=self.tail, position=head.position, horizon=head.horizon)
             self._epoch, self.tail, self.delivered = head.epoch, head.position, head.position
             for subscriber in list(self.subscribers):
-                subscriber.end(EXPIRED, CURSOR_EXPIRED)
+                subscriber.expire()
 
     async def head(self) -> Head:
         """Where the log stands in the database, which may be ahead of this process."""
@@ -200,6 +199,16 @@ class Hub:
             )
         return rows, rows[-1]["position"] if len(rows) == limit else until
 
+    async def newest(self, selection: Selection, limit: int) -> list[int]:
+        """The positions of the last events that are selected, the newest first."""
+        compiled = feed.newest(selection).compile(dialect=_DIALECT)
+        values = {"limit": limit, **selection.values()}
+        async with self._reads, self._database.connection() as connection:
+            rows = await connection.fetch(
+                str(compiled), *(values[name] for name in compiled.positiontup or ())
+            )
+        return [row["position"] for row in rows]
+
     async def _advance(self, connection: asyncpg.Connection[Any]) -> bool:
         """Take up one batch and hand it out; True when there may be more."""
         values = {"after": self.tail, "limit": BATCH}
@@ -208,16 +217,13 @@ class Hub:
             return False
         if rows[0]["position"] != self.tail + 1 or rows[-1]["position"] != self.tail + len(rows):
             log.error("hole_in_log", tail=self.tail, found=rows[0]["position"], rows=len(rows))
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self.bounds.poll_seconds)
             await self._check(connection)
             return True
-        due: dict[Audience, dict[Key, int]] = {}
+        due: dict[Audience, dict[Key, asyncpg.Record]] = {}
         for row in rows:
             for audience in self.audiences.told(row):
-                keys = due.setdefault(audience, {})
-                key = audience.key_of(row)
-                keys.pop(key, None)  # a snapshot takes the place of its last event in the batch
-                keys[key] = row["position"]
+                audience.add(due.setdefault(audience, {}), row)
         # Nothing is awaited between these two statements: whoever goes live later has read
         # the batch itself, whoever is live already is told.
         told = [(audience, keys, audience.live_members()) for audience, keys in due.items()]
@@ -225,26 +231,31 @@ class Hub:
         await self._hand_out([(audience, keys, members) for audience, keys, members in told if members])
         self.delivered = self.tail
         metrics.TAIL.set(self.tail)
-        metrics.TAIL_LAG.set(max(0.0, time.time() - rows[-1]["created_at"].timestamp()))
+        last = rows[-1]
+        metrics.RELAY_LAG.set(max(0.0, (last["logged_at"] - last["created_at"]).total_seconds()))
+        metrics.TAIL_LAG.set(max(0.0, time.time() - last["created_at"].timestamp()))
         return len(rows) == BATCH
 
-    async def _hand_out(self, told: list[tuple[Audience, dict[Key, int], list[Subscriber]]]) -> None:
-        wanted: dict[Rendering, dict[Key, int]] = {}
+    async def _hand_out(
+        self, told: list[tuple[Audience, dict[Key, asyncpg.Record], list[Subscriber]]]
+    ) -> None:
+        wanted: dict[Rendering, dict[Key, Any]] = {}
         for audience, keys, _ in told:
             wanted.setdefault(audience.rendering, {}).update(keys)
         rendered = dict(
             zip(wanted, await asyncio.gather(*map(self._render, wanted, wanted.values())), strict=True)
         )
         handed = 0
+        size = max(1, min(SLICE, self.bounds.queue_events // 2))
         for audience, keys, members in told:
             payloads = rendered[audience.rendering]
             if payloads is None:
                 for member in members:
                     member.fall_back()
                 continue
-            items = [(position, payloads[key]) for key, position in keys.items() if key in payloads]
-            for start in range(0, len(items), SLICE):
-                some = items[start : start + SLICE]
+            items = audience.items(keys, payloads)
+            for start in range(0, len(items), size):
+                some = items[start : start + size]
                 for member in members:
                     member.push(some)
                     handed += 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -13,22 +14,23 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth import Authenticator
 from app.graphql.requests import GraphQLRequest, PersistedDocuments
-from app.live import metrics
+from app.live import metrics, multipart, sse
+from app.live.bounds import Bounds
 from app.live.hub import Hub
 from app.live.operations import Executes, Operations, PlansSubscriptions
 from app.live.relay import Relay
-from app.live.sse import Stream, header
+from app.live.streams import Format, Stream, header
 from app.live.wake import WakeUps
-from app.live.websocket import GOING_AWAY, Socket
+from app.live.websocket import GOING_AWAY, TRY_AGAIN_LATER, Socket
 from db.engine import asyncpg_dsn
 from db.reads import Reads
 from domain.access import Principal
 
-READS = 4
-"""Connections for rendering and for catching up, on the primary: a replica may not have an event yet."""
+RENDERING_CONNECTIONS = 2
+"""Beside those of readers that catch up. On the primary: a replica may not have an event yet."""
 
-JITTER_SECONDS = 2.0
-"""Over how long sockets are closed when the server goes away, so that their clients do not all return at once."""
+Answers = Callable[[Scope, Receive, Send, GraphQLRequest, Principal], Awaitable[None]]
+"""Answers a request over a media type that streams."""
 
 log = structlog.get_logger("live")
 
@@ -49,11 +51,13 @@ class Live:
         authenticator: Authenticator,
         execute: Executes,
         documents: PersistedDocuments | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
+        bounds = bounds or Bounds()
         self._authenticator = authenticator
         self._documents = documents or PersistedDocuments()
-        self._reads = Reads(database_url, size=READS)
-        self.hub = Hub(asyncpg_dsn(database_url), self._reads)
+        self._reads = Reads(database_url, size=bounds.replay_connections + RENDERING_CONNECTIONS)
+        self.hub = Hub(asyncpg_dsn(database_url), self._reads, bounds)
         self.wake_ups = WakeUps(broadcast_url or database_url, self.hub.wake)
         self.relay = Relay(database_url, self._moved)
         self.poke: Callable[[], None] = self.relay.poke
@@ -76,10 +80,31 @@ class Live:
         await cancel(self._tasks)
         await self._reads.close()
 
-    async def drain(self, jitter_seconds: float = JITTER_SECONDS) -> None:
-        """Close every connection with "going away", spread over `jitter_seconds`; new ones are refused."""
+    async def drain(self, jitter_seconds: float | None = None) -> None:
+        """Close every connection with "going away"; new ones are refused.
+
+        Spread over `jitter_seconds`, by default the bound's, so that their clients do not all return at once.
+        """
         self._draining = True
+        if jitter_seconds is None:
+            jitter_seconds = self.hub.bounds.drain_seconds
         await asyncio.gather(*(_leave(connection, jitter_seconds) for connection in self._connections))
+
+    async def close_revoked(self) -> int:
+        """Close every connection whose credentials have ended, sockets with 4403; returns how many those were.
+
+        For whoever learns that something was revoked; a token's own end needs nobody.
+        """
+        closed = 0
+        for connection in list(self._connections):
+            if connection.caller is None or await self._authenticator.still_valid(connection.caller):
+                continue
+            closed += 1
+            if isinstance(connection, Socket):
+                await connection.refuse("the credentials have been revoked")
+            else:
+                connection.refuse("The credentials have been revoked.")
+        return closed
 
     @property
     def connections(self) -> int:
@@ -87,23 +112,46 @@ class Live:
 
     async def websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one WebSocket at `/graphql`."""
-        socket = Socket(self._operations, self._authenticator, self._documents, scope, receive, send)
+        bounds = self.hub.bounds
+        socket = Socket(self._operations, self._authenticator, self._documents, bounds, scope, receive, send)
+        if self._draining or self._full:
+            metrics.REFUSED.inc()
+            await socket.run(refuse=GOING_AWAY if self._draining else TRY_AGAIN_LATER)
+            return
         with self._connected(socket, "websocket"):
-            await socket.run(refuse=self._draining)
+            await socket.run()
 
-    async def stream(
+    @property
+    def streams(self) -> dict[str, Answers]:
+        """What answers over HTTP by media type, for `GraphQLEndpoint(streams=…)`."""
+        return {
+            sse.MEDIA_TYPE: functools.partial(self._stream, sse.ServerSentEvents(), "sse"),
+            multipart.MEDIA_TYPE: functools.partial(self._stream, multipart.MultipartMixed(), "multipart"),
+        }
+
+    async def _stream(
         self,
+        format: Format,
+        transport: str,
         scope: Scope,
         receive: Receive,
         send: Send,
         request: GraphQLRequest,
         principal: Principal,
     ) -> None:
-        """One operation answered as `text/event-stream`, for `GraphQLEndpoint(streams=…)`."""
-        expires = self._authenticator.principal_and_expiry(header(scope, b"authorization"))[1]
-        stream = Stream(self._operations, self.hub, scope, receive, send)
-        with self._connected(stream, "sse"):
-            await stream.run(request, principal, expires)
+        if self._draining or self._full:
+            metrics.REFUSED.inc()
+            await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        caller = await self._authenticator.admit(header(scope, b"authorization"))
+        stream = Stream(format, caller, self._operations, self.hub, scope, receive, send)
+        with self._connected(stream, transport):
+            await stream.run(request)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._connections) >= self.hub.bounds.connections
 
     @contextlib.contextmanager
     def _connected(self, connection: Socket | Stream, transport: str) -> Iterator[None]:

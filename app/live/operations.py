@@ -84,6 +84,6 @@ def errors_of(result: Result) -> bytes | None:
     return None if result.status < 400 else orjson.dumps(orjson.loads(result.body)["errors"])
 
 
-def error_list(message: str, code: str) -> bytes:
+def error_list(message: str, extensions: Mapping[str, Any]) -> bytes:
     """The JSON list of one error."""
-    return orjson.dumps([error_json(GraphQLError(message, extensions={"code": code}))])
+    return orjson.dumps([error_json(GraphQLError(message, extensions=dict(extensions)))])

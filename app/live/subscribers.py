@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 import structlog
 
 from app.live import metrics
-from app.live.rendering import LOST, Key, Payload
-from db.cursors import CURSOR_EXPIRED, EXPIRED
+from app.live.audiences import Item
+from app.live.expiry import expired
+from app.live.rendering import LOST, Payload
+from db.cursors import EXPIRED
 
 if TYPE_CHECKING:
     from app.live.audiences import Audience
     from app.live.hub import Hub
 
-QUEUE = 64
-"""Events that may wait for a slow reader; with one more it goes back to reading the log."""
-
-PAGE = 200
-"""Events of one read while catching up."""
+SUBJECTS = 1_000
+"""Orders whose newest events are gathered before they are shown, for those who want the newest alone."""
 
 RETRY_SECONDS = 0.2
 
@@ -31,10 +31,6 @@ log = structlog.get_logger("live")
 
 class Gone(Exception):
     """The reader has left, or took nothing for longer than the deadline and was cut off."""
-
-
-Item = tuple[int, Payload]
-"""A payload and the position of its event."""
 
 
 class Outlet(Protocol):
@@ -46,8 +42,8 @@ class Outlet(Protocol):
     async def send(self, items: Sequence[Item]) -> None:
         """Send them as soon as the reader takes them; raises `Gone`."""
 
-    def fail(self, message: str, code: str) -> None:
-        """End the subscription with an error that the reader is told."""
+    def fail(self, message: str, extensions: Mapping[str, Any]) -> None:
+        """End the subscription with an error that the reader is told; `extensions` has its code."""
 
 
 class Subscriber:
@@ -62,6 +58,7 @@ class Subscriber:
         "_hub",
         "_outlet",
         "_queue",
+        "_queued_bytes",
         "_shown",
         "_task",
         "audience",
@@ -75,6 +72,7 @@ class Subscriber:
         self._hub = hub
         self._outlet = outlet
         self._queue: deque[Item] = deque()
+        self._queued_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._shown: Payload | None = None
         self.audience = audience
@@ -105,7 +103,16 @@ class Subscriber:
         """Leave, and tell the reader why."""
         if not self.closed:
             self.close()
-            self._outlet.fail(message, code)
+            self._outlet.fail(message, {"code": code})
+
+    def expire(self) -> None:
+        """Leave, because the log does not lead on from here; the reader is told where it may go on."""
+        if not self.closed:
+            self.close()
+            self._task = asyncio.create_task(self._tell_expired())
+
+    async def _tell_expired(self) -> None:
+        self._outlet.fail(EXPIRED, await expired(self._hub, self.audience))
 
     def push(self, items: Sequence[Item]) -> None:
         """Payloads, from the hub, in the order of their positions."""
@@ -122,14 +129,23 @@ class Subscriber:
             if self._outlet.offer(items):
                 self.sent = self.covered
                 return
-            self._queue.extend(items)
+            self._enqueue(items)
             self._run_soon()
-        elif len(self._queue) + len(items) <= QUEUE:
-            self._queue.extend(items)
-        else:
+        elif not self._enqueue(items):
             self._hub.overflows += 1
             metrics.OVERFLOWS.inc()
             self.fall_back()
+
+    def _enqueue(self, items: Sequence[Item]) -> bool:
+        """Whether there was room for these to wait."""
+        bounds = self._hub.bounds
+        size = sum(len(item[1]) for item in items)
+        too_many = len(self._queue) + len(items) > bounds.queue_events
+        if self._queue and (too_many or self._queued_bytes + size > bounds.queue_bytes):
+            return False
+        self._queue.extend(items)
+        self._queued_bytes += size
+        return True
 
     def fall_back(self) -> None:
         """Forget what is queued and read it from the log again."""
@@ -138,6 +154,7 @@ class Subscriber:
         if self._queue:
             self.sent = max(self.sent, self._queue[0][0] - 1)
             self._queue.clear()
+            self._queued_bytes = 0
         elif self._task is None:
             self.sent = max(self.sent, self._hub.delivered)
         self._shown = None
@@ -165,8 +182,9 @@ class Subscriber:
                 while self._queue:
                     items = list(self._queue)
                     self._queue.clear()
+                    self._queued_bytes = 0
                     self.sent = items[-1][0]
-                    await self._outlet.send(items)
+                    await self._outlet.send(self.audience.newest(items) if self.audience.coalesces else items)
                 if self.live:
                     return
                 await self._catch_up()
@@ -190,7 +208,7 @@ class Subscriber:
         if not rendered:
             self.end("There is nothing with this id that you may see.", "NOT_FOUND")
             return False
-        items = self._changed([(self.sent, payload) for payload in rendered.values()])
+        items = self._changed([(self.sent, payload, key) for key, payload in rendered.items()])
         await self._outlet.send(items)
         return True
 
@@ -202,27 +220,34 @@ class Subscriber:
             self.live = True
             return
         if self.sent < self._hub.horizon:
-            self.end(EXPIRED, CURSOR_EXPIRED)
+            self.expire()
             return
-        audience = self.audience
         try:
-            found, complete_until = await self._hub.read(audience.selection, self.sent, until, PAGE)
-            keys: dict[Key, int] = {}
-            for row in found:
-                keys.pop(key := audience.key_of(row), None)
-                keys[key] = row["position"]
-            rendered = await audience.rendering.render(keys)
+            items, complete_until = await self._read(until)
         except (*LOST, asyncpg.PostgresError) as error:
             log.warning("catch_up_failed", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
             return
-        items: Sequence[Item] = [
-            (position, rendered[key]) for key, position in keys.items() if key in rendered
-        ]
-        if audience.snapshots is not None:
+        if self.audience.snapshots is not None:
             items = self._changed(items)
-        for start in range(0, len(items), QUEUE):
-            some = items[start : start + QUEUE]
+        waiting = iter(items)
+        while some := list(islice(waiting, self._hub.bounds.queue_events)):
             await self._outlet.send(some)
+            metrics.REPLAYED.inc(len(some))
             self.sent = some[-1][0]
         self.sent = max(self.sent, complete_until)
+
+    async def _read(self, until: int) -> tuple[list[Item], int]:
+        """What comes after `sent`, and the position up to which that is all: a page, or more where it shrinks."""
+        audience, page = self.audience, self._hub.bounds.replay_events
+        items: list[Item] = []
+        complete_until = self.sent
+        while True:
+            found, complete_until = await self._hub.read(audience.selection, complete_until, until, page)
+            keys = audience.keys_of(found)
+            items += audience.items(keys, await audience.rendering.render(keys))
+            if not audience.coalesces:
+                return items, complete_until
+            items = audience.newest(items)
+            if complete_until >= until or len(items) >= SUBJECTS:
+                return items, complete_until

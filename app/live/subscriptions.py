@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from graphql import GraphQLError
 
+from app.live.audiences import Audience
+from app.live.expiry import expired
 from app.live.hub import Hub
 from app.live.rendering import Key, Payload
 from app.live.subscribers import Outlet, Subscriber
@@ -63,20 +65,24 @@ async def subscribe(
     if source.skus is not None:
         selection = await _of_products(hub, plan, source)
     after = resume or source.after
-    position = hub.tail if after is None else await _place(hub, plan, after)
-    audience = hub.audience(plan, principal, plan.response_key, selection, source.snapshots)
+    audience = hub.audience(plan, principal, plan.response_key, selection, source.snapshots, source.latest_by)
+    position = hub.tail if after is None else await _place(hub, plan, audience, after)
     subscriber = Subscriber(hub, audience, outlet, position)
     subscriber.start()
     return subscriber
 
 
-async def _place(hub: Hub, plan: SubscriptionPlan, after: str) -> int:
+async def _place(hub: Hub, plan: SubscriptionPlan, audience: Audience, after: str) -> int:
     """The position of a cursor that this log can go on from."""
     cursor = cursors.parse(after)
-    if cursor is None or cursor.epoch != hub.epoch or cursor.position < hub.horizon:
-        raise refuse(plan, cursors.EXPIRED, cursors.CURSOR_EXPIRED)
-    if cursor.position > hub.tail and cursor.position > (await hub.head()).position:
-        raise refuse(plan, cursors.EXPIRED, cursors.CURSOR_EXPIRED)
+    if (
+        cursor is None
+        or cursor.epoch != hub.epoch
+        or cursor.position < hub.horizon
+        or (cursor.position > hub.tail and cursor.position > (await hub.head()).position)
+    ):
+        extensions = await expired(hub, audience)
+        raise RequestError(GraphQLError(cursors.EXPIRED, path=[plan.response_key], extensions=extensions))
     return cursor.position
 
 

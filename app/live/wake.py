@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from broadcaster import Broadcast
 
+from app.live import metrics
 from db.engine import asyncpg_dsn
 
 CHANNEL = "oms"
@@ -74,15 +75,16 @@ class WakeUps:
             except Exception as error:  # a broker may fail in ways that only its client knows
                 failures = 0 if self.connected.is_set() else failures + 1
                 self.connected.clear()
+                metrics.WAKE_UPS.set(0)
                 log.warning("wake_ups_lost", error=repr(error), failures=failures)
             await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
 
     async def _connected(self) -> None:
         async with contextlib.AsyncExitStack() as opened:
             broadcast = Broadcast(self._url)
+            opened.push_async_callback(_quietly, _disconnect, broadcast)  # also when it cannot connect
             async with asyncio.timeout(ANSWER_SECONDS):
                 await broadcast.connect()
-            opened.push_async_callback(_quietly, broadcast.disconnect)
             subscription = broadcast.subscribe(CHANNEL)
             async with asyncio.timeout(ANSWER_SECONDS):
                 subscriber = await subscription.__aenter__()
@@ -94,7 +96,9 @@ class WakeUps:
         while True:
             async with asyncio.timeout(SILENCE_SECONDS):
                 heard = await subscriber.get()
-            self.connected.set()
+            if not self.connected.is_set():
+                self.connected.set()
+                metrics.WAKE_UPS.set(1)
             if heard.message == WAKE:
                 self._woken()
 
@@ -125,6 +129,19 @@ async def _first_to_fail(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _disconnect(broadcast: Broadcast) -> None:
+    """Broadcaster's own way out raises when its listener has died, and then closes nothing."""
+    backend = broadcast._backend
+    tasks = [getattr(broadcast, "_listener_task", None), getattr(backend, "_listener", None)]
+    listening = [task for task in tasks if isinstance(task, asyncio.Task)]
+    for task in listening:
+        task.cancel()
+    try:
+        await backend.disconnect()
+    finally:
+        await asyncio.gather(*listening, return_exceptions=True)
 
 
 async def _quietly(close: Callable[..., Any], *arguments: Any) -> None:

@@ -9,31 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from app.auth import Authenticator, Unauthenticated
+from app.auth import Authenticator, Caller, Unauthenticated
 from app.graphql.answers import Result
 from app.graphql.requests import BadRequest, GraphQLRequest, PersistedDocuments, from_message
 from app.live import frames, metrics
+from app.live.audiences import Item
+from app.live.bounds import Bounds
 from app.live.operations import Operations, error_list, errors_of
-from app.live.subscribers import Gone, Item, Subscriber
+from app.live.streams import header
+from app.live.subscribers import Gone, Subscriber
 from domain.access import Principal
 
 SUBPROTOCOL = "graphql-transport-ws"
-INIT_SECONDS = 10.0
-SEND_SECONDS = 10.0
-"""How long a reader may take nothing before it is cut off."""
-MAX_OPERATIONS = 20
-MAX_MESSAGE = 65_536
 LONGEST_ID = 128
 
-GOING_AWAY, TOO_BIG = 1001, 1009
+GOING_AWAY, TOO_BIG, TRY_AGAIN_LATER = 1001, 1009, 1013
 BAD_MESSAGE, UNAUTHORIZED, FORBIDDEN = 4400, 4401, 4403
 NO_SUBPROTOCOL, INIT_TIMEOUT, ID_TAKEN, INIT_TWICE = 4406, 4408, 4409, 4429
 
@@ -52,13 +51,13 @@ class SocketOutlet:
 
     def offer(self, items: Sequence[Item]) -> bool:
         direct = self._socket.direct
-        return direct is not None and direct.write(self._prefix, [payload for _, payload in items], b"}")
+        return direct is not None and direct.write(self._prefix, [item[1] for item in items], b"}")
 
     async def send(self, items: Sequence[Item]) -> None:
-        await self._socket.send_frames(self._prefix, [payload for _, payload in items], b"}")
+        await self._socket.send_frames(self._prefix, [item[1] for item in items], b"}")
 
-    def fail(self, message: str, code: str) -> None:
-        self._socket.end(self._id, b"error", error_list(message, code))
+    def fail(self, message: str, extensions: Mapping[str, Any]) -> None:
+        self._socket.end(self._id, b"error", error_list(message, extensions))
 
 
 class Socket:
@@ -69,6 +68,7 @@ class Socket:
         operations: Operations,
         authenticator: Authenticator,
         documents: PersistedDocuments,
+        bounds: Bounds,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -77,28 +77,29 @@ class Socket:
         self._starter = operations
         self._authenticator = authenticator
         self._documents = documents
+        self._bounds = bounds
+        self.caller: Caller | None = None
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._principal: Principal | None = None
         self._initialised = False
         self._closing = False
         self._operations: dict[str, asyncio.Task[None] | Subscriber] = {}
         self._timers: list[asyncio.TimerHandle] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, *, refuse: bool = False) -> None:
-        """Serve the connection until it closes; `refuse` it when the server is going away."""
+    async def run(self, *, refuse: int | None = None) -> None:
+        """Serve the connection until it closes; `refuse` it, with this code, when it cannot be served."""
         await self._receive()
-        if refuse:
-            await self._send({"type": "websocket.close", "code": GOING_AWAY})
+        if refuse is not None:
+            await self._send({"type": "websocket.close", "code": refuse})
             return
         if SUBPROTOCOL not in self._scope["subprotocols"]:
             await self._send({"type": "websocket.accept"})
             await self.close(NO_SUBPROTOCOL, "Subprotocol not acceptable")
             return
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-        self._close_after(INIT_SECONDS, INIT_TIMEOUT, "Connection initialisation timeout")
+        self._close_after(self._bounds.init_seconds, INIT_TIMEOUT, "Connection initialisation timeout")
         try:
             while not self._closing:
                 message = await self._receive()
@@ -117,12 +118,16 @@ class Socket:
         self._closing = True
         self._leave()
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(self._bounds.send_seconds):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
             frames.abort(self._scope)
         except (OSError, RuntimeError) as error:
             log.debug("socket_gone", error=repr(error))
+
+    async def refuse(self, reason: str) -> None:
+        """Close it, because its credentials count no longer."""
+        await self.close(FORBIDDEN, f"Forbidden: {reason}"[:120])
 
     async def send(self, message: bytes) -> None:
         """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
@@ -142,11 +147,11 @@ class Socket:
         if self._closing:
             raise Gone
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(self._bounds.send_seconds):
                 await sending
         except TimeoutError:
             metrics.EVICTIONS.inc()
-            log.warning("slow_reader_cut_off", seconds=SEND_SECONDS)
+            log.warning("slow_reader_cut_off", seconds=self._bounds.send_seconds)
             frames.abort(self._scope)
             raise Gone from None
         except (OSError, RuntimeError) as error:  # the latter: the server has closed it on its own
@@ -168,8 +173,8 @@ class Socket:
         if text is None:
             await self.close(BAD_MESSAGE, "Messages are text, not binary")
             return
-        if len(text) > MAX_MESSAGE:
-            await self.close(TOO_BIG, f"A message may have {MAX_MESSAGE} bytes")
+        if len(text) > self._bounds.message_bytes:
+            await self.close(TOO_BIG, f"A message may have {self._bounds.message_bytes} bytes")
             return
         try:
             decoded = orjson.loads(text)
@@ -206,31 +211,31 @@ class Socket:
             await self.close(BAD_MESSAGE, "Invalid message received")
             return
         try:
-            principal, expires = self._authenticator.principal_and_expiry(
-                _authorization(payload or {}, self._scope)
-            )
+            caller = await self._authenticator.admit(_authorization(payload or {}, self._scope))
         except Unauthenticated as refused:
             await self.close(FORBIDDEN, f"Forbidden: {refused}"[:120])
             return
         self._cancel_timers()
         # For clocks that differ a token is accepted a little beyond its end; then this is a short visit.
-        self._close_after(max(expires - time.time(), 1.0), FORBIDDEN, "Forbidden: the token has expired")
-        self._principal = principal
+        if math.isfinite(caller.expires):
+            visit = max(caller.expires - time.time(), 1.0)
+            self._close_after(visit, FORBIDDEN, "Forbidden: the token has expired")
+        self.caller = caller
         await self.send(b'{"type":"connection_ack"}')
 
     async def _subscribe(self, message: dict[str, Any]) -> None:
         id = message.get("id")
         if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
             await self.close(BAD_MESSAGE, "Invalid message received")
-        elif self._principal is None:
+        elif self.caller is None:
             await self.close(UNAUTHORIZED, "Unauthorized")
         elif id in self._operations:
             await self.close(ID_TAKEN, f"Subscriber for {id[:60]} already exists")
-        elif len(self._operations) >= MAX_OPERATIONS:
-            limit = f"A socket carries {MAX_OPERATIONS} operations at a time."
+        elif len(self._operations) >= self._bounds.operations_per_socket:
+            limit = f"A socket carries {self._bounds.operations_per_socket} operations at a time."
             await self._refuse(id, limit, "TOO_MANY_OPERATIONS")
         else:
-            await self._begin(id, message.get("payload"), self._principal)
+            await self._begin(id, message.get("payload"), self.caller.principal)
 
     async def _begin(self, id: str, payload: Any, principal: Principal) -> None:
         try:
@@ -245,7 +250,7 @@ class Socket:
         self._operations[id] = self._spawn(self._execute(id, request, principal, outlet))
 
     async def _refuse(self, id: str, message: str, code: str) -> None:
-        errors = error_list(message, code)
+        errors = error_list(message, {"code": code})
         await self.send(b'{"id":' + orjson.dumps(id) + b',"type":"error","payload":' + errors + b"}")
 
     async def _execute(
@@ -268,7 +273,7 @@ class Socket:
             self.end(id, b"error", errors)
             return
         try:
-            await outlet.send([(0, result.body)])
+            await outlet.send([(0, result.body, None)])
         except Gone:
             return
         self.end(id, b"complete")
@@ -319,7 +324,4 @@ def _authorization(payload: dict[str, Any], scope: Scope) -> str | None:
             return str(payload[name])
     if isinstance(payload.get("token"), str):
         return f"Bearer {payload['token']}"
-    for header, value in scope["headers"]:
-        if header == b"authorization":
-            return bytes(value).decode("latin-1")
-    return None
+    return header(scope, b"authorization")

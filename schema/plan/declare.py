@@ -13,6 +13,7 @@ import strawberry
 from sqlalchemy.orm import DeclarativeBase
 
 from domain.access import Scope
+from domain.rights import who_sees
 from schema.plan.fields import PlannedField, field, register
 from schema.plan.inputs import SortDirection, page_arguments, sort_of
 from schema.plan.reading import (
@@ -101,7 +102,9 @@ def planned(
         if node is not None and not issubclass(cls, Node):
             raise TypeError(f"{cls.__name__} has node={node!r} but does not inherit from Node")
         table, names = _table_of(source)
-        made = strawberry.type(cls, name=name, description=description)
+        seen = who_sees(str(getattr(table, "name", "")))
+        shown = " ".join(part for part in (description, seen) if part) or None
+        made = strawberry.type(cls, name=name, description=shown)
         made.__planned__ = Planned(  # type: ignore[attr-defined] # the compiler's mark on the class
             name=cls.__name__,
             table=table,
@@ -232,14 +235,15 @@ def one(
     visible_with_parent: bool = False,
     scope: Scope | None = None,
     deprecation_reason: str | None = None,
+    name: str | None = None,
 ) -> Any:
     """The row of `target` that `on(parent, target)` finds, or null.
 
     The target's own visibility applies; `visible_with_parent` says that whoever sees
-    the parent sees it too.
+    the parent sees it too. `name` is the field's in the schema, where Python keeps the word for itself.
     """
     read = ReadOne(target=_name(target), on=on, visible_with_parent=visible_with_parent, scope=scope)
-    return field(read, description, deprecation_reason=deprecation_reason)
+    return field(read, description, deprecation_reason=deprecation_reason, name=name)
 
 
 def one_of(

@@ -42,6 +42,10 @@ def test_every_setting_has_a_meaning_and_says_what_to_write() -> None:
         ("OMS_POOL_SIZE", "0", "OMS_POOL_SIZE is '0': write a number from 1 to 200."),
         ("OMS_JWT_ISSUER", "https://login.example.com/", "OMS_JWT_ISSUER, OMS_JWT_AUDIENCE, OMS_JWT_JWKS_URL "
          "go together: write OMS_JWT_AUDIENCE and OMS_JWT_JWKS_URL as well, or none."),
+        ("OMS_BROADCAST_URL", "kafka://broker:9092", "OMS_BROADCAST_URL cannot be Kafka: its client waits for ever for "
+         "a topic that is not there, and cannot tell that from silence. Wake-ups need no log: write redis://host:6379 "
+         "or postgresql://user:password@host/database instead."),
+        ("OMS_LIVE_QUEUE_EVENTS", "1", "OMS_LIVE_QUEUE_EVENTS is '1': write a whole number from 2 to 10000."),
         ("OMS_DATABSE_URL", "x", "OMS_DATABSE_URL is not a setting: write OMS_DATABASE_URL."),
         ("OMS_WINGS", "2", "OMS_WINGS is not a setting: `oms settings` lists those there are."),
     ],

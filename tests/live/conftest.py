@@ -48,7 +48,7 @@ async def serving(live: Live, authenticator: Authenticator) -> AsyncIterator[str
     endpoint = GraphQLEndpoint(
         cast("Executor", None),  # only streams are asked for here
         authenticator.authenticate,
-        streams={"text/event-stream": live.stream},
+        streams=live.streams,
     )
     listening = socket.create_server(("127.0.0.1", free_port()))
     # Small buffers, so that a slow reader is felt after kilobytes and not after megabytes.

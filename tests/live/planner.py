@@ -42,7 +42,11 @@ class Operation:
 
 
 def order_events(
-    info: Any, order_id: str | None = None, after: str | None = None, type: str | None = None
+    info: Any,
+    order_id: str | None = None,
+    after: str | None = None,
+    type: str | None = None,
+    mode: str | None = None,
 ) -> Source:
     return Source(
         selection=Selection(
@@ -50,6 +54,7 @@ def order_events(
             types=None if type is None else frozenset({type}),
         ),
         after=after,
+        latest_by=("order_id",) if mode == "LATEST" else (),
     )
 
 

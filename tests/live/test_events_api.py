@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,11 +22,18 @@ from db.events import Outbox
 from domain.access import Principal
 from domain.ids import format_id
 from domain.order_commands import CancelOrder
+from domain.return_commands import ApproveReturn
+from domain.shipments import CarrierEventKind
 from services.order_cancellation import cancel_order
+from services.returns import approve_return
+from tests.fulfillment.steps import accepted, ship
 from tests.live.clients import Client
+from tests.returns.steps import requested, sold
 from tests.serving import Api, served
+from tests.shipments.test_deliveries import report, scan
 from tests.world import STAFF, World, make_world
 
+ROOT = Path(__file__).parents[2]
 EVENT = "cursor type version fromStatus toStatus occurredAt details origin subjectKind"
 
 Follow = Callable[..., contextlib.AbstractAsyncContextManager["Following"]]
@@ -264,6 +273,98 @@ async def test_changes_of_stock_are_followed_by_sku_and_location(api: Api, world
         assert await nowhere.client.silent()
 
 
+SHIPMENT_EVENTS = (
+    "subscription($order: ID, $filter: ShipmentEventFilter) { shipmentEvents(orderId: $order, filter: $filter) "
+    "{ cursor type version occurredAt fromStatus toStatus details shipment { id status } "
+    "package { trackingNumber } order { id } } }"
+)
+
+
+async def test_shipments_and_their_parcels_are_followed_by_order_location_and_type(
+    api: Api, world: World
+) -> None:
+    mine, other = await world.place(("a", 1)), await world.place(("a", 1))
+    sent_from = await accepted(world, mine)
+    other_sent_from = await accepted(world, other)
+    await relayed(world)
+    here, elsewhere = format_id("loc", world.locations["main"]), format_id("loc", uuid4())
+    async with (
+        follow(api, guest(mine), SHIPMENT_EVENTS, order=order_id_text(mine)) as portal,
+        follow(
+            api, STAFF, SHIPMENT_EVENTS, filter={"types": ["SHIPMENT_SHIPPED"], "locations": [here]}
+        ) as left,
+        follow(api, STAFF, SHIPMENT_EVENTS, filter={"locations": [elsewhere]}) as nowhere,
+        follow(api, STAFF, SHIPMENT_EVENTS, filter={"types": ["DELIVERY_UPDATED"]}) as delivery,
+    ):
+        await ship(world, other_sent_from, tracking="TRACK-0")
+        shipment_id = await ship(world, sent_from, tracking="TRACK-1")
+        assert shipment_id is not None
+        await report(world, scan("1", CarrierEventKind.PICKED_UP, tracking="TRACK-1"))
+        shipped = [event["shipment"] for event in await left.events(2)]
+        assert shipped[1] == {"id": format_id("shp", shipment_id), "status": "SHIPPED"}
+        (event,) = await delivery.events(1)
+        assert event["package"] == {"trackingNumber": "TRACK-1"}
+        assert event["shipment"]["id"] == format_id("shp", shipment_id)
+        assert event["details"]["to"] == "IN_TRANSIT"
+        seen = await portal.events(2)
+        while seen[-1]["type"] != "DELIVERY_UPDATED":
+            seen += await portal.events(1)
+        assert {event["order"]["id"] for event in seen} == {order_id_text(mine)}
+        assert {event["shipment"]["id"] for event in seen} == {format_id("shp", shipment_id)}
+        assert await nowhere.client.silent(0.1)
+
+
+async def test_returns_are_followed_by_return_and_by_order(api: Api, world: World) -> None:
+    query = (
+        "subscription($return: ID, $order: ID, $mode: FollowMode! = ALL, $after: String) { returnEvents("
+        "returnId: $return, orderId: $order, mode: $mode, after: $after) "
+        "{ cursor type version toStatus return { id status } order { id } } }"
+    )
+    first, second = await sold(world, ("a", 1)), await sold(world, ("a", 1))
+    await relayed(world)
+    start = await head_of(api)
+    async with (
+        follow(api, guest(first), query) as portal,
+        follow(api, STAFF, query, order=order_id_text(second)) as of_second,
+    ):
+        return_id = await requested(world, first, 1)
+        await world.run(approve_return, ApproveReturn(return_id=return_id))
+        other_id = await requested(world, second, 1)
+        (begun, approved) = await portal.events(2)
+        assert (begun["type"], begun["toStatus"]) == ("RETURN_REQUESTED", "REQUESTED")
+        assert (approved["type"], approved["return"]["id"]) == (
+            "RETURN_APPROVED",
+            format_id("ret", return_id),
+        )
+        assert approved["order"] == {"id": order_id_text(first)}
+        (event,) = await of_second.events(1)
+        assert event["return"] == {"id": format_id("ret", other_id), "status": "REQUESTED"}
+    variables = {"return": format_id("ret", return_id), "mode": "LATEST", "after": start}
+    async with follow(api, STAFF, query, **variables) as latest:
+        assert [event["type"] for event in await latest.events(1)] == ["RETURN_APPROVED"]
+        assert await latest.client.silent(0.1)
+
+
+async def test_orders_are_followed_by_customer_status_and_type(api: Api, world: World) -> None:
+    query = "subscription($filter: OrderEventFilter) { orderEvents(filter: $filter) { type toStatus order { id } } }"
+    customer = format_id("cus", world.customer_id)
+    await relayed(world)
+    async with (
+        follow(api, STAFF, query, filter={"customers": [customer], "statuses": ["CANCELLED"]}) as cancelled,
+        follow(api, STAFF, query, filter={"customers": [format_id("cus", uuid4())]}) as nobody,
+    ):
+        order_id = await world.place(("a", 1))
+        await world.run(cancel_order, CancelOrder(order_id=order_id))
+        (event,) = await cancelled.events(1)
+        assert event == {
+            "type": "ORDER_CANCELLED",
+            "toStatus": "CANCELLED",
+            "order": {"id": order_id_text(order_id)},
+        }
+        assert await cancelled.client.silent(0.1)
+        assert await nobody.client.silent(0.1)
+
+
 async def test_an_unknown_sku_cannot_be_followed(api: Api) -> None:
     async with follow(api, STAFF, 'subscription { stockChanges(skus: ["a", "zz"]) { type } }') as following:
         error = await following.error()
@@ -315,3 +416,21 @@ async def test_server_sent_events_carry_cursors_that_a_poll_goes_on_from(api: Ap
         )
     )["events"]
     assert isinstance(rest, list)
+
+
+async def test_the_figures_of_the_live_path_are_on_metrics(api: Api, world: World) -> None:
+    await relayed(world)
+    start = await head_of(api)
+    async with follow(api, STAFF, ORDER_EVENTS, after=start) as following:
+        await world.place(("a", 1))
+        await following.events(1)
+        text = (await api.http.get("/metrics")).text
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(figures['oms_live_connections{transport="websocket"}']) >= 1
+    assert float(figures["oms_live_subscriptions"]) >= 1
+    assert float(figures["oms_live_deliveries_total"]) + float(figures["oms_live_replayed_total"]) >= 1
+    assert float(figures["oms_relay_events_total"]) >= 1
+    assert float(figures["oms_live_tail_position"]) >= 1
+    documented = set(re.findall(r"`(oms_(?:live|relay)_\w+)", (ROOT / "docs" / "live.md").read_text()))
+    shown = {name.partition("{")[0] for name in figures if re.match("oms_(live|relay)_", name)}
+    assert documented == {name for name in shown if not name.endswith("_created")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
@@ -13,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth import Authenticator, guest
-from app.live import subscribers, websocket
 from app.live.live import Live, cancel
 from db import cursors
 from db.engine import asyncpg_dsn
@@ -139,6 +139,54 @@ async def test_a_cursor_that_leads_nowhere_is_an_error_with_a_code(
         assert (await client.hear("1"))["type"] == "next"
 
 
+async def test_with_an_expired_cursor_of_one_order_comes_how_it_stands_and_where_to_go_on(
+    served: str, live: Live, engine: AsyncEngine
+) -> None:
+    order_id = uuid4()
+    await write_events(engine, order_id, 0, EventType.ORDER_PLACED, EventType.ORDER_HELD)
+    await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
+    live.poke()
+    await until(lambda: live.hub.tail == 3)
+    foreign = cursors.Cursor(uuid4(), 1)
+    async with Client.to(served) as staff, Client.to(served, guest(order_id)) as portal:
+        shown = []
+        for client in (staff, portal):
+            query = f'subscription {{ orderEvents(orderId: "{order_id}", after: "{foreign}") }}'
+            await client.subscribe("1", query)
+            shown.append((await client.hear("1"))["payload"][0]["extensions"])
+        for extensions, version in zip(shown, (2, 1), strict=True):
+            assert extensions["code"] == "CURSOR_EXPIRED"
+            assert extensions["snapshot"]["version"] == version
+        await staff.subscribe("2", f'subscription {{ orderEvents(after: "{shown[0]["head"]}") }}')
+        await write_events(engine, order_id, 2, EventType.ORDER_RELEASED)
+        live.poke()
+        assert [event["version"] for event in await staff.events("2", 1)] == [3]
+        await staff.subscribe("3", f'subscription {{ orderEvents(after: "{foreign}") }}')
+        assert "snapshot" not in (await staff.hear("3"))["payload"][0]["extensions"]
+
+
+async def test_what_was_committed_before_a_subscription_comes_once_or_not_and_what_comes_after_comes_once(
+    served: str, live: Live, engine: AsyncEngine
+) -> None:
+    order_id, version = uuid4(), 0
+    for number in range(30):
+        async with Client.to(served) as client:
+            version = await write_events(engine, order_id, version, EventType.ORDER_UPDATED)
+            before = version
+            live.poke()
+            await asyncio.sleep(number * 0.0007)  # the relay and the tailer are anywhere by then
+            await client.subscribe("1", "subscription { orderEvents }")
+            await until(lambda: live.hub.subscribers)
+            version = await write_events(engine, order_id, version, *[EventType.ORDER_UPDATED] * 2)
+            live.poke()
+            seen = [event["version"] for event in await client.events("1", 2)]
+            if seen[0] == before:
+                seen += [event["version"] for event in await client.events("1", 1)]
+            assert seen in ([version - 1, version], [version - 2, version - 1, version])
+            assert await client.silent(0.02)
+        await until(lambda: not live.hub.subscribers)
+
+
 async def test_a_log_that_was_replaced_expires_every_subscription(
     served: str, live: Live, engine: AsyncEngine, database_url: str
 ) -> None:
@@ -215,9 +263,9 @@ def _poke(live: Live) -> Callable[[], Awaitable[object]]:
 
 
 async def test_a_slow_reader_overflows_goes_back_to_the_log_and_misses_nothing(
-    served: str, live: Live, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    served: str, live: Live, engine: AsyncEngine
 ) -> None:
-    monkeypatch.setattr(subscribers, "QUEUE", 8)
+    live.hub.bounds = replace(live.hub.bounds, queue_events=8)
     count = 3_000
     async with Client.to(served) as client:
         client.connection.transport.pause_reading()
@@ -235,10 +283,8 @@ async def test_a_slow_reader_overflows_goes_back_to_the_log_and_misses_nothing(
     assert [event["version"] for event in seen] == list(range(1, count + 1))
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off(
-    served: str, live: Live, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websocket, "SEND_SECONDS", 0.5)
+async def test_a_reader_that_takes_nothing_is_cut_off(served: str, live: Live, engine: AsyncEngine) -> None:
+    live.hub.bounds = replace(live.hub.bounds, send_seconds=0.5)
     order_id, version = uuid4(), 0
     async with Client.to(served) as client:
         await client.subscribe("1", "subscription { orderEvents }")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import httpx2
@@ -12,7 +13,6 @@ import orjson
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.live import sse
 from app.live.live import Live
 from db import cursors
 from domain.access import Principal
@@ -126,8 +126,8 @@ async def test_an_expired_cursor_is_told_and_the_stream_completes(served: str) -
         assert (await events.next())["event"] == "complete"
 
 
-async def test_a_quiet_stream_is_kept_alive_by_comments(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
+async def test_a_quiet_stream_is_kept_alive_by_comments(served: str, live: Live) -> None:
+    live.hub.bounds = replace(live.hub.bounds, heartbeat_seconds=0.05)
     async with stream(served, "subscription { orderEvents }") as events, asyncio.timeout(5):
         assert await anext(events._lines) == ":"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 
-from app.live import websocket
+from app.auth import Authenticator, Caller, staff
 from app.live.live import Live
 from tests.live.clients import Client, token, until
 
@@ -102,10 +103,8 @@ async def test_another_subprotocol_closes_with_4406(served: str) -> None:
         assert await Client(connection).closed() == (4406, "Subprotocol not acceptable")
 
 
-async def test_a_client_that_does_not_initialise_is_closed_with_4408(
-    served: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websocket, "INIT_SECONDS", 0.2)
+async def test_a_client_that_does_not_initialise_is_closed_with_4408(served: str, live: Live) -> None:
+    live.hub.bounds = replace(live.hub.bounds, init_seconds=0.2)
     async with Client.to(served, init=False) as client:
         assert await client.closed() == (4408, "Connection initialisation timeout")
 
@@ -189,3 +188,30 @@ async def test_a_server_that_goes_away_closes_its_sockets_with_1001_and_takes_no
     with pytest.raises(Exception, match="403"):
         async with Client.to(served):
             pass
+
+
+async def test_a_socket_too_many_is_closed_and_those_that_are_open_stay(served: str, live: Live) -> None:
+    live.hub.bounds = replace(live.hub.bounds, connections=1)
+    async with Client.to(served) as client:
+        with pytest.raises(Exception, match="403"):
+            async with Client.to(served):
+                pass
+        await client.subscribe("1", "{ account }")
+        assert (await client.hear("1"))["type"] == "next"
+    await until(lambda: not live.connections)
+    async with Client.to(served):
+        pass
+
+
+async def test_credentials_that_were_revoked_close_the_socket_with_4403_and_the_others_stay(
+    served: str, live: Live, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def still_valid(caller: Caller) -> bool:
+        return caller.principal.account != "staff:gone"
+
+    monkeypatch.setattr(authenticator, "still_valid", still_valid)
+    async with Client.to(served, staff("staff:gone")) as gone, Client.to(served) as stays:
+        assert await live.close_revoked() == 1
+        assert await gone.closed() == (4403, "Forbidden: the credentials have been revoked")
+        await stays.subscribe("1", "{ account }")
+        assert (await stays.hear("1"))["type"] == "next"
