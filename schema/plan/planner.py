@@ -26,6 +26,7 @@ from schema.plan.plans import (
     MutationPlan,
     QueryPlan,
     RootPlan,
+    RootValue,
     Selection,
     together,
 )
@@ -140,12 +141,18 @@ class Planner:
         type_ = cast("GraphQLObjectType", self.catalog.schema.get_root_type(operation.kind))
         collected = collector.fields(type_, [operation.definition.selection_set])
         if operation.kind is OperationType.QUERY:
-            roots = [
-                self._root(type_, key, nodes, f"r{place}_", collector, values, caller, inline=inline)
-                for place, (key, nodes) in enumerate(collected.items())
-            ]
-            reading = [root for root in roots if root.value is not None]
-            return QueryPlan(operation, tuple(roots), cost, together(reading))
+            roots, read = [], []
+            for place, (key, nodes) in enumerate(collected.items()):
+                root, value = self._root(
+                    type_, key, nodes, f"r{place}_", collector, values, caller, inline=inline
+                )
+                roots.append(root)
+                if value is not None:
+                    root.alone = together([value])
+                    read.append(value)
+            alone = [root.alone for root in roots if root.alone is not None]
+            statement = together(read) if len(read) > 1 else next(iter(alone), None)
+            return QueryPlan(operation, tuple(roots), cost, statement)
         if operation.kind is OperationType.SUBSCRIPTION:
             raise refuse("Subscriptions need a transport that streams.", "BAD_REQUEST")
         entities = self.entities(collector, values, caller, inline=inline)
@@ -225,23 +232,24 @@ class Planner:
         caller: VisibilityClass,
         *,
         inline: bool,
-    ) -> RootPlan:
+    ) -> tuple[RootPlan, RootValue | None]:
+        """How a root field is answered, and its SQL if it is read."""
         special = self._special(type_, key, nodes)
         if special is not None:
-            return special
+            return special, None
         name = nodes[0].name.value
         definition = type_.fields[name]
         root = RootPlan(key, f"{type_.name}.{name}", is_nullable(definition.type))
-        root.binder = Binder(prefix, inline=inline)
+        binder = Binder(prefix, inline=inline)
         compiler = Compiler(
-            self.catalog, self._predicate, caller, collector, values, root.binder, partition=self._partition
+            self.catalog, self._predicate, caller, collector, values, binder, partition=self._partition
         )
+        root.broken = compiler.broken
         try:
-            root.value = root_value(compiler, definition, nodes)
+            return root, RootValue(root_value(compiler, definition, nodes), binder.parameters)
         except InputError as error:
             root.failure = input_error(error, key, nodes)
-        root.broken = compiler.broken
-        return root
+            return root, None
 
     def _special(self, type_: GraphQLObjectType, key: str, nodes: list[FieldNode]) -> RootPlan | None:
         name = nodes[0].name.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ from graphql import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.access import VisibilityClass
-from schema.plan.arguments import Binder, Variables, given_arguments
+from schema.plan.arguments import Binder, Fetch, Variables, given_arguments
 from schema.plan.catalog import Catalog, Predicate
 from schema.plan.collect import Collector
 from schema.plan.operation import Operation
@@ -46,29 +46,37 @@ class Cost:
         return f'{{"requested":{self.requested},"maximum":{self.maximum},"depth":{self.depth}}}'
 
 
+@dataclass(frozen=True, slots=True)
+class RootValue:
+    """One scalar expression, the JSON text of a root field, and how its parameters are found."""
+
+    value: sa.ColumnElement[Any]
+    parameters: Mapping[str, Fetch]
+
+
 @dataclass(slots=True)
 class RootPlan:
-    """One root field of a query. Exactly one of `value`, `constant`, `failure`, `introspection` is set."""
+    """One root field of a query. Exactly one of `alone`, `constant`, `failure`, `introspection` is set.
+
+    A plan is kept, so it keeps text: SQLAlchemy's expressions of a selection are seventy times as large.
+    `alone` reads this root field by itself, for when the statement of all of them fails.
+    """
 
     key: str
     name: str
     nullable: bool
-    value: sa.ColumnElement[Any] | None = None
-    binder: Binder | None = None
+    alone: Statement | None = None
     broken: list[str] = field(default_factory=list)
     constant: str | None = None
     failure: GraphQLError | None = None
     introspection: list[FieldNode] | None = None
-    _statement: Statement | None = None
 
     @property
     def statement(self) -> Statement:
         """The statement of this root alone."""
-        if self._statement is None:
-            if self.value is None or self.binder is None:
-                raise TypeError(f"{self.name} is not read by SQL")
-            self._statement = statement(sa.select(self.value.label("root")), self.binder.parameters)
-        return self._statement
+        if self.alone is None:
+            raise TypeError(f"{self.name} is not read by SQL")
+        return self.alone
 
     def checked(self, text: str | None) -> str:
         """The finished JSON, or `BrokenPromise` for a null where the schema promises a value."""
@@ -92,16 +100,13 @@ class QueryPlan:
 
     @property
     def reading(self) -> list[RootPlan]:
-        return [root for root in self.roots if root.value is not None]
+        return [root for root in self.roots if root.alone is not None]
 
 
-def together(roots: list[RootPlan]) -> Statement | None:
-    if len(roots) < 2:
-        return roots[0].statement if roots else None
-    columns = [root.value.label(f"root{place}") for place, root in enumerate(roots) if root.value is not None]
-    return statement(
-        sa.select(*columns), *(root.binder.parameters for root in roots if root.binder is not None)
-    )
+def together(values: Sequence[RootValue]) -> Statement:
+    """One statement with a column for each root field."""
+    columns = [root.value.label(f"root{place}") for place, root in enumerate(values)]
+    return statement(sa.select(*columns), *(root.parameters for root in values))
 
 
 def introspected(operation: Operation, nodes: list[FieldNode], values: Variables) -> Any:
