@@ -25,7 +25,7 @@ from app.http import routes
 from app.issuer import Issuer
 from app.links import GuestLinks
 from app.live.frames import Connections
-from app.live.live import Live
+from app.live.live import Live, cancel
 from app.live.settings import live_bounds
 from app.logging import RequestLog, configure
 from app.settings import Environment, Settings
@@ -150,9 +150,7 @@ class Server:
 
     async def stop(self) -> None:
         self.ready = False
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await cancel(self._background)
         await self.access.close()
         if self._workers is not None:
             await self._workers.stop(self._settings.shutdown_timeout_seconds)
@@ -249,4 +247,4 @@ def create_app(settings: Settings, *, workers: bool = True) -> Application:
         else:
             await beside(scope, receive, send)
 
-    return Application(Connections(RequestLog(dispatch)), server.drain)
+    return Application(Connections(RequestLog(dispatch, settings.log_format)), server.drain)

@@ -49,7 +49,7 @@ class Discrepancy(Node):
     details: JSON = column(tables.Discrepancy.details, "What was reported, and what was known.")
     resolution: str | None = column(tables.Discrepancy.resolution, "How it was settled.")
     resolved_by: str | None = column(
-        tables.Discrepancy.resolved_by, "Who settled it.", scope=Scope.ORDERS_WRITE
+        tables.Discrepancy.resolved_by, "Who settled it.", scope=Scope.ACTORS_READ
     )
     resolved_at: datetime | None = column(tables.Discrepancy.resolved_at, "When it was settled.")
     created_at: datetime = column(tables.Discrepancy.created_at, "When it was recorded.")

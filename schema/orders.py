@@ -408,7 +408,9 @@ class OrderTaxLine(Node):
 class OrderHold(Node):
     reason: HoldReason = column(tables.OrderHold.reason, "Why.")
     note: str | None = column(tables.OrderHold.note, "What was said about it.")
-    placed_by: str = column(tables.OrderHold.placed_by, "Who held the order.")
+    placed_by: str = column(tables.OrderHold.placed_by, "Who held the order.", scope=Scope.ACTORS_READ)
     placed_at: datetime = column(tables.OrderHold.placed_at, "Since when.")
-    released_by: str | None = column(tables.OrderHold.released_by, "Who released it; null while it holds.")
+    released_by: str | None = column(
+        tables.OrderHold.released_by, "Who released it; null while it holds.", scope=Scope.ACTORS_READ
+    )
     released_at: datetime | None = column(tables.OrderHold.released_at, "When it was released.")

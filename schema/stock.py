@@ -87,7 +87,7 @@ class StockMovement(Node):
     kind: MovementKind = column(tables.StockMovement.kind, "Why.")
     reference: str | None = column(tables.StockMovement.reference, "The document behind it.")
     note: str | None = column(tables.StockMovement.note, "What was said about it.")
-    actor: str = column(tables.StockMovement.actor, "Who recorded it.")
+    actor: str = column(tables.StockMovement.actor, "Who recorded it.", scope=Scope.ACTORS_READ)
     occurred_at: datetime = column(tables.StockMovement.occurred_at, "When the units moved.")
     created_at: datetime = column(tables.StockMovement.created_at, "When it was recorded.")
     order: Order | None = one(

@@ -18,11 +18,12 @@ from db import visibility
 from db.base import new_id
 from db.engine import Session
 from domain import ids
-from domain.access import Principal, VisibilityClass
+from domain.access import Principal, Scope, VisibilityClass
 from domain.checks import Checks
 from domain.errors import AlreadyExists, InvalidInput, NotFound, UserError
 from domain.events import AggregateKind, EventType
 from domain.ids import Prefix
+from domain.rights import needs
 from domain.upserts import ExternalName, Upsert, check_external_names
 from services import external_ids
 
@@ -123,6 +124,12 @@ def _begin(kind: Kind, index: int, command: Upsert, actor: Principal) -> Item:
                 "channelId",
             )
     given = command.given()
+    if "private_metadata" in given:
+        checks.that(
+            actor.may(Scope.METADATA_PRIVATE),
+            f"You may not write private metadata. {needs(Scope.METADATA_PRIVATE)}",
+            "privateMetadata",
+        )
     for column, value in given.items():
         if value is None and not kind.table.c[column].nullable:
             if column in ("metadata_", "private_metadata"):

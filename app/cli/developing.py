@@ -1,4 +1,4 @@
-"""`oms test`, `oms schema`, `oms states`, `oms settings`: for those who work on the code."""
+"""`oms test`, `oms schema`, `oms states`, `oms access`, `oms settings`: for those who work on the code."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     )
     app.command()(schema)
     app.command()(states)
+    app.command()(access)
     app.command()(settings)
 
 
@@ -97,6 +98,25 @@ def states(
     text = mermaid().rstrip() + "\n"
     if write:
         (ROOT / "docs" / "states.md").write_text(text)
+    else:
+        print(text, end="")  # noqa: T201 - as it is, for a file or a pipe
+
+
+def access(
+    write: Annotated[bool, typer.Option("--write", help="Write docs/access.md instead of printing.")] = False,
+) -> None:
+    """Tell who may do and see what, from the declarations that the code obeys, as Markdown.
+
+    [bold]Example[/bold]
+
+      oms access --write
+    """
+    from app.rights import markdown
+    from app.settings import ROOT
+
+    text = markdown().rstrip() + "\n"
+    if write:
+        (ROOT / "docs" / "access.md").write_text(text)
     else:
         print(text, end="")  # noqa: T201 - as it is, for a file or a pipe
 

@@ -11,6 +11,7 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import UNRESOLVED, FieldType, StrawberryField
 from strawberry.types.unset import UNSET
 
+from domain.rights import needs
 from schema.plan.reading import PLAN, Read
 
 _types: dict[tuple[str, str], type] = {}
@@ -54,6 +55,13 @@ class PlannedField(StrawberryField):
         return super().resolve_type(**options)
 
 
+def with_scope(description: str | None, read: Read | None) -> str | None:
+    """The description, and what the field needs."""
+    if read is None or read.scope is None:
+        return description
+    return needs(read.scope) if description is None else f"{description} {needs(read.scope)}"
+
+
 def field(
     read: Read | None,
     description: str | None,
@@ -64,7 +72,7 @@ def field(
 ) -> Any:
     made = PlannedField(
         graphql_name=name,
-        description=description,
+        description=with_scope(description, read),
         deprecation_reason=deprecation_reason,
         metadata={} if read is None else {PLAN: read},
     )

@@ -14,7 +14,7 @@ from strawberry.types.info import Info as StrawberryInfo
 
 from domain.access import Scope
 from schema.plan.declare import Node
-from schema.plan.fields import PlannedField, argument, field
+from schema.plan.fields import PlannedField, argument, field, with_scope
 from schema.plan.inputs import SortDirection, page_arguments, sort_of
 from schema.plan.reading import (
     PLAN,
@@ -224,11 +224,12 @@ def _call(
     item: type | str | None,
 ) -> PlannedField:
     parameters = frozenset(inspect.signature(function).parameters)
+    call = Call(function=function, parameters=parameters, scope=scope)
     made = PlannedField(
         python_name=function.__name__,
-        description=description or inspect.getdoc(function),
+        description=with_scope(description or inspect.getdoc(function), call),
         deprecation_reason=deprecation_reason,
-        metadata={PLAN: Call(function=function, parameters=parameters, scope=scope)},
+        metadata={PLAN: call},
         is_subscription=item is not None,
     )
     made(cast("Any", StrawberryResolver(function)))
