@@ -81,6 +81,9 @@ FIELDS = {
     "ApiKey.channels": IDS.format("channels", "chn"),
     "ApiKey.locations": IDS.format("locations", "loc"),
     "AuditEntry.entityId": "CAST(this.entity_id AS TEXT)",
+    "ShipmentEvent.shipment": "that.id = CASE WHEN (this.subject_kind = 'PACKAGE') THEN (SELECT package_1.shipment_id "
+    "FROM package AS package_1, event_log AS this WHERE package_1.id = this.subject_id) ELSE this.subject_id END",
+    "ShipmentEvent.package": "this.subject_kind = 'PACKAGE' AND that.id = this.subject_id",
     "StockChange.stockLevel": "that.id = this.subject_id",
 }
 ACTIONS = ("Order", "Payment", "Return", "FulfillmentOrder", "Shipment")
@@ -109,14 +112,14 @@ FILTERS = {
     "WHERE package.tracking_number = given)",
     "stockLevels.skus": "that.product_id IN (SELECT product.id FROM product WHERE product.sku = ANY (given))",
 }
-TOLD_ELSEWHERE = {"auditEntries.entities"}
-"""Ids of any type: the tests of the audit tell what they find."""
+TOLD_ELSEWHERE = {"auditEntries.entities", "auditEntries.occurredFrom", "auditEntries.occurredBefore"}
+"""Ids of any type, and moments that bound ids too: the tests of the audit tell what they find."""
 EXTERNAL = (
     "that.{column} IN (SELECT external_id_1.entity_id FROM external_id AS external_id_1 "
     "WHERE external_id_1.entity_kind = '{kind}' AND external_id_1.system = system "
     "AND external_id_1.external_id = id)"
 )
-SORTS = {"orders.TOTAL": ["current_total"], "stockLevels.CREATED": []}
+SORTS = {"orders.TOTAL": ["current_total"], "stockLevels.CREATED": [], "revocations.": ["created_at"]}
 
 NAMES = {"metadata": "metadata_", "currency_code": "currency"}
 """Columns that are called otherwise everywhere: `metadata` is SQLAlchemy's, a currency's code is stored."""
