@@ -29,6 +29,7 @@ from app.live.live import Live, cancel
 from app.live.settings import live_bounds
 from app.logging import RequestLog, configure
 from app.settings import Environment, Settings
+from app.throttle import ChargedSubscriptions, RedisBuckets, Throttle
 from app.workers import Workers
 from db import visibility
 from db.engine import Engine, create_write_engine
@@ -41,6 +42,9 @@ from schema.plan.planner import Planner
 from services.unit_of_work import UnitOfWork
 
 log = structlog.get_logger("server")
+
+THROTTLE_POINTS = 100_000
+"""Of every caller, in production: ten operations as costly as any may be."""
 
 ADDRESS: ContextVar[str | None] = ContextVar("address", default=None)
 """Where the request being served comes from, as the web server knows it or a trusted proxy says."""
@@ -99,8 +103,14 @@ class Server:
             revoked=self.access.revoked,
         )
         self.access.changed = self._access_changed
+        self.throttle = _throttle(settings)
         self.executor = Executor(
-            self.planner, self.reads, self.primary, self._context, deadline_seconds=timeout
+            self.planner,
+            self.reads,
+            self.primary,
+            self._context,
+            deadline_seconds=timeout,
+            throttle=self.throttle,
         )
         trusted = settings.trusted_documents
         self.documents = PersistedDocuments(trusted_documents(trusted) if trusted else None)
@@ -108,7 +118,7 @@ class Server:
         self.live = Live(
             url,
             broadcast,
-            planner=self.planner,
+            planner=ChargedSubscriptions(self.planner, self.throttle),
             authenticator=self.authenticator,
             execute=self.executor.execute,
             documents=self.documents,
@@ -152,6 +162,8 @@ class Server:
         self.ready = False
         await cancel(self._background)
         await self.access.close()
+        if self.throttle is not None:
+            await self.throttle.close()
         if self._workers is not None:
             await self._workers.stop(self._settings.shutdown_timeout_seconds)
         await self.live.stop()
@@ -202,6 +214,19 @@ def _links(settings: Settings) -> GuestLinks | None:
     )
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     return GuestLinks(secrets) if given[0] is not None else None
+
+
+def _throttle(settings: Settings) -> Throttle | None:
+    points = settings.throttle_points
+    if points is None:
+        points = THROTTLE_POINTS if settings.environment is Environment.PRODUCTION else 0
+    if points == 0:
+        return None
+    url = settings.throttle_url or settings.broadcast_url
+    address = url.get_secret_value() if url is not None else ""
+    rate = settings.throttle_restore
+    shared = RedisBuckets(address, points, rate) if address.startswith(("redis://", "rediss://")) else None
+    return Throttle(points, rate, shared)
 
 
 class Application:

@@ -73,6 +73,12 @@ def _broadcast_address(value: SecretStr) -> SecretStr:
     return value
 
 
+def _redis_address(value: SecretStr) -> SecretStr:
+    if not re.match(r"rediss?://\S+", value.get_secret_value()):
+        raise ValueError("not an address of Redis")
+    return value
+
+
 def _https_address(value: str) -> str:
     if not re.match(r"https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])[:/]\S*", value):
         raise ValueError("not an https address")
@@ -81,6 +87,7 @@ def _https_address(value: str) -> str:
 
 PostgresqlAddress = Annotated[SecretStr, AfterValidator(_postgresql_address)]
 BroadcastAddress = Annotated[SecretStr, AfterValidator(_broadcast_address)]
+ThrottleAddress = Annotated[SecretStr, AfterValidator(_redis_address)]
 HttpsAddress = Annotated[str, AfterValidator(_https_address)]
 
 
@@ -248,6 +255,30 @@ class Settings(LiveSettings, BaseSettings):
         "`documentId` or by `extensions.persistedQuery`.",
         write="the path of a JSON file that this process may read",
         shown="any document is executed",
+    )
+    throttle_points: int | None = setting(
+        None,
+        "How many cost points one caller may spend at once; 0 for no bound. An operation's cost is in its "
+        "`extensions.cost`.",
+        write="a number from 0 to 1000000000",
+        unit="points",
+        shown="100000 in production, no bound in development",
+        ge=0,
+        le=1_000_000_000,
+    )
+    throttle_restore: int = setting(
+        10_000,
+        "How many of these points come back each second.",
+        write="a number from 1 to 1000000000",
+        unit="points a second",
+        ge=1,
+        le=1_000_000_000,
+    )
+    throttle_url: ThrottleAddress | None = setting(
+        None,
+        "A Redis in which servers share what callers have spent; without it each counts for itself.",
+        write="an address such as redis://host:6379",
+        shown="`OMS_BROADCAST_URL`, if that is a Redis",
     )
     execution_timeout_seconds: float = setting(
         10.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -37,6 +37,15 @@ class Result:
     status: int = 200
     well_formed: bool = True
     consistency: str | None = None
+    retry_after: int | None = None
+    """Seconds, of a caller that was throttled."""
+
+
+def with_throttle(result: Result, status: str) -> Result:
+    """The result with the caller's `throttleStatus`, JSON, in its `extensions.cost`, which end the body."""
+    if not result.body.endswith(b"}}}"):
+        return result
+    return replace(result, body=b'%b,"throttleStatus":%b}}}' % (result.body[:-3], status.encode()))
 
 
 def error_json(error: GraphQLError) -> dict[str, Any]:

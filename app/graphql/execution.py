@@ -13,7 +13,9 @@ import structlog
 from graphql import GraphQLError, OperationType
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from app.graphql.answers import MUTATION, Result, error_json, masked, refused
+from app.graphql.answers import MUTATION, Result, error_json, masked, refused, with_throttle
+from app.graphql.deadlines import Deadlines
+from app.throttle import Throttle, Throttled
 from db.reads import Reads, ReadsBusy
 from domain.access import Principal, VisibilityClass
 from domain.errors import Refused
@@ -91,8 +93,10 @@ class Executor:
         context_for: ContextFactory,
         *,
         deadline_seconds: float = 30.0,
+        throttle: Throttle | None = None,
     ) -> None:
-        self._deadline = deadline_seconds
+        self._throttle = throttle
+        self._deadlines = Deadlines(deadline_seconds)
         self._planner = planner
         self._reads = reads
         self._primary = primary
@@ -117,26 +121,37 @@ class Executor:
             if operation.kind is OperationType.MUTATION and not mutations:
                 raise refuse("Mutations are sent with POST.", "METHOD_NOT_ALLOWED")
             planned = self._planner.plan(operation, variables, VisibilityClass.of(principal))
+            throttle = self._throttle
+            status = None if throttle is None else await throttle.charge(principal, planned.plan.cost.requested)
         except RequestError as error:
-            codes = {(shown.extensions or {}).get("code") for shown in error.errors}
-            status = 405 if "METHOD_NOT_ALLOWED" in codes else 403 if "FORBIDDEN" in codes else 400
-            return refused(error.errors, status)
+            return self._refused(error, principal)
         except Exception as error:
             return refused([masked(error, None, "plan")], 500)
         if isinstance(planned.plan, QueryPlan):
             try:
-                async with asyncio.timeout(self._deadline):
+                with self._deadlines.deadline():
                     reads = await self._fresh(consistency) if consistency else self._reads
-                    return await self._query(planned.plan, planned.values, principal, reads)
+                    result = await self._query(planned.plan, planned.values, principal, reads)
+                    return result if status is None else with_throttle(result, status)
             except TimeoutError as error:
                 return refused([masked(error, None, "query")], 504)
         # A client that leaves, or a deadline, stops the waiting; it does not stop the write.
         work = asyncio.ensure_future(self._mutation(planned.plan, planned.values, principal))
         try:
-            async with asyncio.timeout(self._deadline):
-                return await asyncio.shield(work)
+            with self._deadlines.deadline():
+                result = await asyncio.shield(work)
+                return result if status is None else with_throttle(result, status)
         except TimeoutError as error:
             return refused([masked(error, None, MUTATION)], 504)
+
+    def _refused(self, error: RequestError, principal: Principal) -> Result:
+        if isinstance(error, Throttled):
+            return replace(refused(error.errors, 429), retry_after=error.retry_after)
+        if self._throttle is not None:
+            self._throttle.charge_refused(principal)
+        codes = {(shown.extensions or {}).get("code") for shown in error.errors}
+        status = 405 if "METHOD_NOT_ALLOWED" in codes else 403 if "FORBIDDEN" in codes else 400
+        return refused(error.errors, status)
 
     # Queries.
 

@@ -102,6 +102,8 @@ class GraphQLEndpoint:
             return
         result = await self._execute(scope, headers, request, principal)
         extra = [] if result.consistency is None else [(CONSISTENCY, result.consistency.encode())]
+        if result.retry_after is not None:
+            extra.append((b"retry-after", str(result.retry_after).encode()))
         await _send(send, result, media_type, extra)
 
     async def _execute(
