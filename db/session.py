@@ -50,7 +50,7 @@ class Session:
     when it is sent.
     """
 
-    __slots__ = ("_begun", "_driver", "_gathered", "_gathering", "_touched")
+    __slots__ = ("_begun", "_driver", "_gathered", "_gathering", "_touched", "_unless")
 
     def __init__(self, driver: asyncpg.Connection[Any], *, gathering: bool = False) -> None:
         self._driver = driver
@@ -58,6 +58,7 @@ class Session:
         self._begun = False
         self._gathered: list[_Write] = []
         self._touched: frozenset[str] = frozenset()
+        self._unless: dict[str, Exception] = {}
 
     @overload
     async def execute(
@@ -103,14 +104,34 @@ class Session:
             columns = statements.columns_of(records[0])
         return columns.result(records)
 
+    async def fetch(self, statement: Any, parameters: Parameters) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT as plain tuples: what is read for every order need not be more."""
+        prepared = statements.prepared(statement, parameters)
+        if not self._touched.isdisjoint(prepared.tables):
+            await self.flush()
+        if prepared.columns is None:
+            raise TypeError("only a statement whose columns are known is fetched")
+        return prepared.columns.rows(await self._fetch(prepared.text, prepared.values(parameters)))
+
     async def scalar(self, statement: Any, parameters: Parameters | None = None) -> Any:
         """The first column of the first row, or None."""
         return (await self.execute(statement, parameters)).scalar()
 
-    async def add(self, table: type[Any] | sa.Table, rows: Sequence[Parameters]) -> None:
-        """Insert rows that all have the same columns; sent with the other writes."""
+    async def add(
+        self,
+        table: type[Any] | sa.Table,
+        rows: Sequence[Parameters],
+        *,
+        unless: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """Insert rows that all have the same columns; sent with the other writes.
+
+        `unless`: what to raise, by the name of the unique constraint that stands against a row.
+        """
         if not rows:
             return
+        if unless:
+            self._unless |= unless
         target = cast("sa.Table", getattr(table, "__table__", table))
         how = statements.insertion(target, rows[0])
         for write in self._gathered:
@@ -138,7 +159,13 @@ class Session:
             else:
                 texts.append(write.text)
                 values += write.values
-        await self._fetch(_combined(tuple(texts)), values)
+        unless, self._unless = self._unless, {}
+        try:
+            await self._fetch(_combined(tuple(texts)), values)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name in unless:
+                raise unless[error.constraint_name] from error
+            raise
 
     async def driver(self) -> asyncpg.Connection[Any]:
         """The connection itself, in the transaction, with nothing left to send."""

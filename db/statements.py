@@ -82,8 +82,11 @@ class Columns:
     converts: tuple[tuple[int, Convert], ...]
 
     def result(self, records: Sequence[Sequence[Any]]) -> Result[*tuple[Any, ...]]:
+        return IteratorResult(self.metadata, iter(self.rows(records)))
+
+    def rows(self, records: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
         if not self.converts:
-            return IteratorResult(self.metadata, iter([tuple(record) for record in records]))
+            return [tuple(record) for record in records]
         rows = []
         for record in records:
             row = list(record)
@@ -91,7 +94,7 @@ class Columns:
                 if row[place] is not None:
                     row[place] = convert(row[place])
             rows.append(tuple(row))
-        return IteratorResult(self.metadata, iter(rows))
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

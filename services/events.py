@@ -12,8 +12,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import sqlalchemy as sa
-
 from db.base import new_id
 from db.engine import Session
 from db.events import Outbox
@@ -96,5 +94,5 @@ async def record(
 ) -> int:
     """Write the events and return the aggregate's new version; the caller stores it on the locked row."""
     if events:
-        await session.execute(sa.insert(Outbox), rows(aggregate, events, actor=actor, now=now, origin=origin))
+        await session.add(Outbox, rows(aggregate, events, actor=actor, now=now, origin=origin))
     return aggregate.version + len(events)

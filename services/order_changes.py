@@ -10,9 +10,11 @@ Whoever changes an order or any of its documents goes through here:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -33,16 +35,21 @@ from domain.states import transition
 from services import events, order_facts, release
 from services.events import Event
 from services.order_facts import Facts
+from services.release import Unassigned
 
 LockedOrder = Row[Any]
 """The `orders` row as read under its lock."""
+
+
+class NewOrder(SimpleNamespace):
+    """An order that is about to be written: every column that it is written with."""
 
 
 @dataclass(slots=True)
 class OrderChange:
     """A locked order, who changes it and when, and what has happened to it so far."""
 
-    order: LockedOrder
+    order: LockedOrder | NewOrder
     actor: Principal
     now: datetime
     origin: Origin = Origin.PLACED
@@ -128,10 +135,42 @@ async def save(session: Session, change: OrderChange) -> None:
     new version are written; the lock is held until the commit.
     """
     facts = await order_facts.read(session, change.id)
+    if _settled(change, facts):
+        await release.release(session, change)
+    version = await _record(session, change)
+    values = {**change.values, "version": version, "updated_at": change.now}
+    await session.execute(_update(tuple(sorted(values))), {"changed_id": change.id, **values})
+
+
+async def save_new(
+    session: Session,
+    change: OrderChange,
+    facts: Facts,
+    *,
+    allocated: Sequence[Unassigned],
+    unless: Mapping[str, Refused],
+) -> None:
+    """The same for an order that is not written yet: nothing needs to be read, and it is written once.
+
+    `facts` and `allocated` are what would be read. `unless`: why the order may yet be refused, by
+    the constraint that says so.
+    """
+    if _settled(change, facts):
+        await release.open_orders(session, change, allocated)
+    version = await _record(session, change)
+    row = {**vars(change.order), **change.values, "version": version}
+    await session.add(Order, [row], unless=unless)
+
+
+def _settled(change: OrderChange, facts: Facts) -> bool:
+    """Bring roll-ups and status up to the facts; returns whether the order's units may be sent."""
     _roll_up(change, facts)
     status = _settle(change, facts)
-    if status in RELEASABLE and not change.values.get("on_hold", change.order.on_hold):
-        await release.release(session, change)
+    return status in RELEASABLE and not change.values.get("on_hold", change.order.on_hold)
+
+
+async def _record(session: Session, change: OrderChange) -> int:
+    """Write what happened; returns the order's new version."""
     version = await events.record(
         session,
         change.aggregate,
@@ -140,12 +179,18 @@ async def save(session: Session, change: OrderChange) -> None:
         now=change.now,
         origin=change.origin,
     )
-    await session.execute(
-        sa.update(Order)
-        .where(Order.id == change.id)
-        .values({**change.values, "version": version, "updated_at": change.now})
-    )
     change.happened.clear()
+    return version
+
+
+@lru_cache(maxsize=256)
+def _update(names: tuple[str, ...]) -> sa.Update:
+    columns = Order.__table__.c
+    return (
+        sa.update(Order)
+        .where(Order.id == sa.bindparam("changed_id", type_=sa.Uuid()))
+        .values({name: sa.bindparam(name, type_=columns[name].type) for name in names})
+    )
 
 
 RELEASABLE = frozenset({OrderStatus.CONFIRMED, OrderStatus.PROCESSING})

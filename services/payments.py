@@ -7,7 +7,6 @@ made of the event asks the provider and reports back through `transactions.py`.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from db.base import new_id
 from db.engine import Session
 from db.orders import OrderLine
-from db.payments import Payment
+from db.payments import Payment, PaymentTransaction
 from domain.access import Principal
 from domain.errors import InvalidInput, Refused
 from domain.events import EventType
@@ -30,7 +29,13 @@ from domain.payment_commands import (
     check_request_payment,
     check_resume_payment,
 )
-from domain.payment_sums import LIVE_AUTHORIZATION, require_within, to_capture
+from domain.payment_sums import (
+    LIVE_AUTHORIZATION,
+    PaymentFacts,
+    PaymentSums,
+    require_within,
+    to_capture,
+)
 from domain.payments import (
     COLLECTORS,
     GATES,
@@ -74,8 +79,10 @@ _PROVIDERS = {
 }
 
 
-async def insert_payment(session: Session, change: OrderChange, intent: PaymentIntent) -> UUID:
-    """Ask for the order to be paid as `intent` says, and return the payment's id.
+async def insert_payment(
+    session: Session, change: OrderChange, intent: PaymentIntent
+) -> tuple[UUID, PaymentFacts]:
+    """Ask for the order to be paid as `intent` says; returns the payment's id and how it stands.
 
     For a card or a wallet an authorisation is asked for; every other method is
     received in one step. What a marketplace collects counts as received at once:
@@ -88,26 +95,44 @@ async def insert_payment(session: Session, change: OrderChange, intent: PaymentI
     payment_id, transaction_id = new_id(), new_id()
     collected = intent.method is PaymentMethod.EXTERNAL
     card = GATES[intent.method] is ReleaseGate.AUTHORIZED
-    await session.execute(
-        _INSERT,
-        {
-            "payment": payment_id,
-            "transaction": transaction_id,
-            "of_order": change.id,
-            "in_currency": change.order.currency,
-            "asked_amount": amount,
-            "received_amount": amount if collected else 0,
-            "at": change.now,
-            "by_method": intent.method,
-            "by_provider": _PROVIDERS.get(intent.method) or intent.provider or DEFAULT_PROVIDER,
-            "collector": COLLECTORS.get(intent.method, CollectedBy.MERCHANT),
-            "payment_state": PaymentState.CAPTURED if collected else PaymentState.PENDING,
-            "with_token": intent.token,
-            "reference": intent.reference,
-            "of_kind": TransactionKind.AUTHORIZATION if card else TransactionKind.SALE,
-            "transaction_state": TransactionStatus.SUCCEEDED if collected else TransactionStatus.PENDING,
-            "settled": change.now if collected else None,
-        },
+    common = {
+        "order_id": change.id,
+        "currency": change.order.currency,
+        "amount": amount,
+        "created_at": change.now,
+        "updated_at": change.now,
+    }
+    received = amount if collected else 0
+    state = PaymentState.CAPTURED if collected else PaymentState.PENDING
+    await session.add(
+        Payment,
+        [
+            {
+                **common,
+                "id": payment_id,
+                "method": intent.method,
+                "provider": _PROVIDERS.get(intent.method) or intent.provider or DEFAULT_PROVIDER,
+                "status": state,
+                "collected_by": COLLECTORS.get(intent.method, CollectedBy.MERCHANT),
+                "token": intent.token,
+                "provider_reference": intent.reference,
+                "authorized_amount": received,
+                "captured_amount": received,
+            }
+        ],
+    )
+    await session.add(
+        PaymentTransaction,
+        [
+            {
+                **common,
+                "id": transaction_id,
+                "payment_id": payment_id,
+                "kind": TransactionKind.AUTHORIZATION if card else TransactionKind.SALE,
+                "status": TransactionStatus.SUCCEEDED if collected else TransactionStatus.PENDING,
+                "settled_at": change.now if collected else None,
+            }
+        ],
     )
     details = {"method": intent.method, "amount": amount, "currency": change.order.currency}
     change.record(
@@ -130,56 +155,8 @@ async def insert_payment(session: Session, change: OrderChange, intent: PaymentI
                 details={**details, "authorized": amount, "captured": amount},
             )
         )
-    return payment_id
-
-
-def _insert() -> sa.Insert:
-    """Payment and first transaction in one statement, made once: placement pays for every round trip."""
-    payment, transaction = Payment.metadata.tables["payment"], Payment.metadata.tables["payment_transaction"]
-
-    def given(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
-        return sa.bindparam(name, type_=column.type)
-
-    def common(columns: sa.ColumnCollection[str, sa.Column[Any]]) -> dict[str, sa.BindParameter[Any]]:
-        return {
-            "order_id": given("of_order", columns["order_id"]),
-            "currency": given("in_currency", columns["currency"]),
-            "amount": given("asked_amount", columns["amount"]),
-            "created_at": given("at", columns["created_at"]),
-            "updated_at": given("at", columns["updated_at"]),
-        }
-
-    made = (
-        sa.insert(payment)
-        .values(
-            **common(payment.c),
-            id=given("payment", payment.c.id),
-            method=given("by_method", payment.c.method),
-            provider=given("by_provider", payment.c.provider),
-            status=given("payment_state", payment.c.status),
-            collected_by=given("collector", payment.c.collected_by),
-            token=given("with_token", payment.c.token),
-            provider_reference=given("reference", payment.c.provider_reference),
-            authorized_amount=given("received_amount", payment.c.authorized_amount),
-            captured_amount=given("received_amount", payment.c.captured_amount),
-        )
-        .cte("made")
-    )
-    return (
-        sa.insert(transaction)
-        .values(
-            **common(transaction.c),
-            id=given("transaction", transaction.c.id),
-            payment_id=given("payment", transaction.c.payment_id),
-            kind=given("of_kind", transaction.c.kind),
-            status=given("transaction_state", transaction.c.status),
-            settled_at=given("settled", transaction.c.settled_at),
-        )
-        .add_cte(made)
-    )
-
-
-_INSERT = _insert()
+    sums = PaymentSums(authorized=received, captured=received)
+    return payment_id, PaymentFacts(state, sums, GATES[intent.method], amount)
 
 
 async def request_payment(
@@ -218,7 +195,7 @@ async def request_payment(
         require_amount(amount, field=("payment", "amount"), minimum=1)
     require_within(max(1, amount), uncovered, change.order.currency, "paid", field=("payment", "amount"))
     method = command.intent.method
-    payment_id = await insert_payment(
+    payment_id, _ = await insert_payment(
         session,
         change,
         PaymentIntent(

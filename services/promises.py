@@ -62,6 +62,14 @@ class Promise:
     def backordered(self, line: int) -> int:
         return sum(taken.quantity for taken in self.backorders if taken.line == line)
 
+    def by_location(self) -> dict[tuple[UUID, int], int]:
+        """Allocated units by location and line, in this order."""
+        units: dict[tuple[UUID, int], int] = {}
+        for taken in self.allocations:
+            place = self.levels[taken.level_id].location_id, taken.line
+            units[place] = units.get(place, 0) + taken.quantity
+        return dict(sorted(units.items()))
+
 
 async def promise(
     session: Session,
@@ -194,35 +202,33 @@ def _take(
 async def keep(session: Session, change: OrderChange, promised: Promise, line_ids: Sequence[UUID]) -> None:
     """Write the claims of an order's lines; what its reservation held is no longer reserved."""
     common = {"order_id": change.id, "created_at": change.now}
-    if promised.allocations:
-        await session.execute(
-            sa.insert(Allocation),
-            [
-                {
-                    **common,
-                    "id": new_id(),
-                    "order_line_id": line_ids[taken.line],
-                    "stock_level_id": taken.level_id,
-                    "location_id": promised.levels[taken.level_id].location_id,
-                    "quantity": taken.quantity,
-                }
-                for taken in promised.allocations
-            ],
-        )
-    if promised.backorders:
-        await session.execute(
-            sa.insert(Backorder),
-            [
-                {
-                    **common,
-                    "id": new_id(),
-                    "order_line_id": line_ids[taken.line],
-                    "stock_level_id": taken.level_id,
-                    "quantity": taken.quantity,
-                }
-                for taken in promised.backorders
-            ],
-        )
+    await session.add(
+        Allocation,
+        [
+            {
+                **common,
+                "id": new_id(),
+                "order_line_id": line_ids[taken.line],
+                "stock_level_id": taken.level_id,
+                "location_id": promised.levels[taken.level_id].location_id,
+                "quantity": taken.quantity,
+            }
+            for taken in promised.allocations
+        ],
+    )
+    await session.add(
+        Backorder,
+        [
+            {
+                **common,
+                "id": new_id(),
+                "order_line_id": line_ids[taken.line],
+                "stock_level_id": taken.level_id,
+                "quantity": taken.quantity,
+            }
+            for taken in promised.backorders
+        ],
+    )
     await stock_changes.apply(
         session,
         promised.levels,

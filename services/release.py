@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -58,17 +59,31 @@ _UNASSIGNED = (
 )
 
 
+class Unassigned(NamedTuple):
+    """Units of a line that are allocated at a location and that no fulfillment order asks for."""
+
+    location_id: UUID
+    order_line_id: UUID
+    product_id: UUID
+    quantity: int
+
+
 async def release(session: Session, change: OrderChange, *, replaces: UUID | None = None) -> list[UUID]:
     """Ask each location for the allocated units that no live fulfillment order asks for yet.
 
     Returns the new fulfillment orders' ids. `replaces` names the one whose short
     pick or rejection made these necessary.
     """
-    rows = (await session.execute(_UNASSIGNED, {"order_id": change.id})).all()
-    if not rows:
-        return []
+    rows = await session.fetch(_UNASSIGNED, {"order_id": change.id})
+    return await open_orders(session, change, [Unassigned._make(row) for row in rows], replaces=replaces)
+
+
+async def open_orders(
+    session: Session, change: OrderChange, rows: Sequence[Unassigned], *, replaces: UUID | None = None
+) -> list[UUID]:
+    """Ask each location for these units, in the order given."""
     made: dict[UUID, UUID] = {}
-    lines = []
+    lines: list[dict[str, Any]] = []
     for row in rows:
         fulfillment_order_id = made.setdefault(row.location_id, new_id())
         lines.append(
@@ -80,8 +95,8 @@ async def release(session: Session, change: OrderChange, *, replaces: UUID | Non
                 "quantity": row.quantity,
             }
         )
-    await session.execute(
-        sa.insert(FulfillmentOrder),
+    await session.add(
+        FulfillmentOrder,
         [
             {
                 "id": fulfillment_order_id,
@@ -96,7 +111,7 @@ async def release(session: Session, change: OrderChange, *, replaces: UUID | Non
             for location_id, fulfillment_order_id in made.items()
         ],
     )
-    await session.execute(sa.insert(FulfillmentOrderLine), lines)
+    await session.add(FulfillmentOrderLine, lines)
     for location_id, fulfillment_order_id in made.items():
         units = sum(
             line["quantity"] for line in lines if line["fulfillment_order_id"] == fulfillment_order_id

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -27,8 +28,7 @@ from domain.stock import Bucket, MovementKind, StockOwner
 from services import events
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedLevel:
+class LockedLevel(NamedTuple):
     """A stock level as read under its lock."""
 
     id: UUID
@@ -113,23 +113,21 @@ _OF_CHANNEL = (
 
 async def lock_levels(session: Session, level_ids: Iterable[UUID]) -> dict[UUID, LockedLevel]:
     """Lock these levels, in the one order everybody locks in."""
-    rows = await session.execute(_BY_ID, {"ids": sorted(set(level_ids))})
-    return {row.id: LockedLevel(**row._mapping) for row in rows}
+    wanted = sorted(set(level_ids))
+    if not wanted:
+        return {}
+    rows = await session.fetch(_BY_ID, {"ids": wanted})
+    return {row[0]: LockedLevel._make(row) for row in rows}
 
 
 async def lock_supply(
     session: Session, channel_id: UUID, product_ids: Iterable[UUID]
 ) -> list[tuple[LockedLevel, int]]:
     """Lock every level of these products at the locations that serve the channel, each with its rank."""
-    rows = await session.execute(
+    rows = await session.fetch(
         _OF_CHANNEL, {"channel_id": channel_id, "product_ids": sorted(set(product_ids))}
     )
-    supply = []
-    for row in rows:
-        columns = dict(row._mapping)
-        rank = columns.pop("rank")
-        supply.append((LockedLevel(**columns), rank))
-    return supply
+    return [(LockedLevel._make(row[:-1]), row[-1]) for row in rows]
 
 
 async def ensure_levels(
@@ -157,26 +155,28 @@ async def ensure_levels(
 
 _DELTAS = ("sellable", "damaged", "quarantine", "display", "allocated", "reserved", "backordered")
 
-_change = (
-    sa.func.unnest(
-        sa.bindparam("ids", type_=_UUIDS), *(sa.bindparam(name, type_=_INTEGERS) for name in _DELTAS)
-    )
-    .table_valued(sa.column("level_id", sa.Uuid()), *(sa.column(name, sa.Integer()) for name in _DELTAS))
-    .render_derived(name="change")
-)
 
-_APPLY = (
-    sa.update(StockLevel)
-    .where(StockLevel.id == _change.c.level_id)
-    .values(
-        {
-            **{getattr(StockLevel, name): getattr(StockLevel, name) + _change.c[name] for name in _DELTAS},
-            StockLevel.version: StockLevel.version + 1,
-            StockLevel.updated_at: sa.bindparam("now", type_=StockLevel.updated_at.type),
-        }
+@cache
+def _apply(names: tuple[str, ...]) -> sa.Update:
+    """Add to these columns of many levels; most changes are of one column."""
+    change = (
+        sa.func.unnest(
+            sa.bindparam("ids", type_=_UUIDS), *(sa.bindparam(name, type_=_INTEGERS) for name in names)
+        )
+        .table_valued(sa.column("level_id", sa.Uuid()), *(sa.column(name, sa.Integer()) for name in names))
+        .render_derived(name="change")
     )
-    .returning(*_LEVEL)
-)
+    return (
+        sa.update(StockLevel)
+        .where(StockLevel.id == change.c.level_id)
+        .values(
+            {
+                **{getattr(StockLevel, name): getattr(StockLevel, name) + change.c[name] for name in names},
+                StockLevel.version: StockLevel.version + 1,
+                StockLevel.updated_at: sa.bindparam("now", type_=StockLevel.updated_at.type),
+            }
+        )
+    )
 
 
 async def apply(
@@ -191,6 +191,8 @@ async def apply(
 ) -> dict[UUID, LockedLevel]:
     """Change locked levels: post the movements, add the claims, record one STOCK_CHANGED per level.
 
+    `levels` are as they were when they were locked, or as the last `apply` returned them: what
+    they come to follows from that, and nobody else can change them.
     Returns the levels as they are now. A change that would break a promise
     violates a CHECK and fails the transaction: callers decide before they apply.
     """
@@ -208,20 +210,20 @@ async def apply(
     ids = sorted(level_id for level_id, delta in deltas.items() if level_id in moved or any(delta.values()))
     if not ids:
         return levels
-    changed = await session.execute(
-        _APPLY,
+    names = tuple(name for name in _DELTAS if any(deltas[level_id][name] for level_id in ids))
+    await session.execute(
+        _apply(names),
         {
             "ids": ids,
-            **{name: [deltas[level_id][name] for level_id in ids] for name in _DELTAS},
+            **{name: [deltas[level_id][name] for level_id in ids] for name in names},
             "now": now,
         },
     )
-    after = {row.id: LockedLevel(**row._mapping) for row in changed}
-    if movements:
-        await session.execute(
-            sa.insert(StockMovement),
-            [_movement_row(movement, after[movement.level_id], actor, now) for movement in movements],
-        )
+    after = {level_id: _changed_by(levels[level_id], deltas[level_id]) for level_id in ids}
+    await session.add(
+        StockMovement,
+        [_movement_row(movement, after[movement.level_id], actor, now) for movement in movements],
+    )
     outbox: list[dict[str, Any]] = []
     for level_id in ids:
         level = after[level_id]
@@ -233,8 +235,13 @@ async def apply(
             now=now,
             origin=origin,
         )
-    await session.execute(sa.insert(Outbox), outbox)
+    await session.add(Outbox, outbox)
     return {**levels, **after}
+
+
+def _changed_by(level: LockedLevel, delta: dict[str, int]) -> LockedLevel:
+    changed = {name: getattr(level, name) + units for name, units in delta.items() if units}
+    return level._replace(version=level.version + 1, **changed)
 
 
 def _movement_row(movement: Movement, level: LockedLevel, actor: str, now: datetime) -> dict[str, Any]:
