@@ -7,7 +7,7 @@ the same set gives the same status whatever the order of arrival.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.shipments import CarrierEventKind, DeliveryStatus
@@ -31,6 +31,9 @@ _RANKS = {kind: rank for rank, kind in enumerate(CarrierEventKind)}
 
 FINAL = frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.RETURNED_TO_SENDER})
 """Only another final report supersedes these: a depot scan after the delivery is a clock gone wrong."""
+
+IN_TROUBLE = frozenset({DeliveryStatus.LOST, DeliveryStatus.DAMAGED, DeliveryStatus.RETURNED_TO_SENDER})
+"""Staff decide what becomes of such a shipment; until then it keeps its order open."""
 
 _ATTENTION = (
     DeliveryStatus.LOST,
@@ -60,7 +63,8 @@ class Delivery:
     """Where a parcel is; `delivered_at` is the carrier's own time of a delivery that stands.
 
     `conflicting` are the ids that came with two contents, `after_end` those of
-    reports of movement later than the final one: discrepancies, the same for the same set.
+    reports of movement later than a final one. Both are discrepancies: of a set of
+    reports they are the same in every order of arrival, and a larger set only adds to them.
     """
 
     status: DeliveryStatus | None = None
@@ -76,26 +80,49 @@ def prevailing(one: CarrierReport, other: CarrierReport) -> CarrierReport:
 
 def fold(reports: Iterable[CarrierReport]) -> Delivery:
     """The state of one parcel by the set of its carrier's reports."""
+    contents = set(reports)
     by_id: dict[str, CarrierReport] = {}
     conflicting: set[str] = set()
-    for report in reports:
+    for report in contents:
         known = by_id.setdefault(report.id, report)
         if known != report:
             conflicting.add(report.id)
             by_id[report.id] = prevailing(known, report)
+    told = Delivery(conflicting=tuple(sorted(conflicting)), after_end=_after_end(contents))
     telling = sorted((report for report in by_id.values() if report.kind in STATUSES), key=_order)
     if not telling:
-        return Delivery(conflicting=tuple(sorted(conflicting)))
-    final = [report for report in telling if STATUSES[report.kind] in FINAL]
+        return told
+    final = [report for report in telling if _is_final(report)]
     last = final[-1] if final else telling[-1]
     status = STATUSES[last.kind]
-    later = [report for report in telling if final and _order(report) > _order(last)]
-    return Delivery(
-        status=status,
-        delivered_at=last.occurred_at if status is DeliveryStatus.DELIVERED else None,
-        conflicting=tuple(sorted(conflicting)),
-        after_end=tuple(sorted(report.id for report in later)),
-    )
+    delivered_at = last.occurred_at if status is DeliveryStatus.DELIVERED else None
+    return replace(told, status=status, delivered_at=delivered_at)
+
+
+def _is_final(report: CarrierReport) -> bool:
+    return STATUSES.get(report.kind) in FINAL
+
+
+def _after_end(contents: Iterable[CarrierReport]) -> tuple[str, ...]:
+    """Reports of movement later than another report that was final.
+
+    Every content that an id came with counts, and so does the first final report, not
+    the last: else what was told of half the reports would not be what is told of all.
+    """
+    telling = sorted((report for report in contents if report.kind in STATUSES), key=_order)
+    ended: set[str] = set()
+    later: set[str] = set()
+    for report in telling:
+        if _is_final(report):
+            ended.add(report.id)
+        elif ended - {report.id}:
+            later.add(report.id)
+    return tuple(sorted(later))
+
+
+def troubles(contents: Iterable[CarrierReport]) -> frozenset[DeliveryStatus]:
+    """What went wrong with a parcel at any time by these reports, also where it was found again."""
+    return frozenset(STATUSES[report.kind] for report in contents if report.kind in STATUSES) & IN_TROUBLE
 
 
 def of_shipment(packages: Iterable[DeliveryStatus | None]) -> DeliveryStatus | None:

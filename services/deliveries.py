@@ -19,7 +19,14 @@ from db.discrepancies import Discrepancy
 from db.engine import Session
 from db.shipments import CarrierEvent, Package, Shipment
 from domain.access import SYSTEM, Principal, VisibilityClass
-from domain.deliveries import CarrierReport, Delivery, fold, of_shipment, prevailing
+from domain.deliveries import (
+    CarrierReport,
+    Delivery,
+    fold,
+    of_shipment,
+    prevailing,
+    troubles,
+)
 from domain.discrepancies import DiscrepancyKind, DiscrepancyStatus
 from domain.errors import NotFound, UserError
 from domain.events import EventType
@@ -31,7 +38,7 @@ from domain.shipment_commands import (
     check_record_carrier_events,
 )
 from domain.shipments import LEFT, CarrierEventKind, DeliveryStatus, ShipmentStatus
-from services import discrepancies
+from services import carrier_conflicts, discrepancies
 from services.events import Event
 from services.order_changes import OrderChange, lock_order, save
 from services.outcomes import ItemOutcome
@@ -41,9 +48,6 @@ HARMLESS_BEFORE_LEAVING = frozenset(
 )
 """Scans of a parcel that nobody has reported as dispatched and that surprise nobody: a driver's
 scan at the ramp often outruns the warehouse's own report."""
-
-IN_TROUBLE = frozenset({DeliveryStatus.LOST, DeliveryStatus.DAMAGED, DeliveryStatus.RETURNED_TO_SENDER})
-"""Staff decide what becomes of such a shipment; until then it keeps its order open."""
 
 
 async def record_carrier_events(
@@ -183,22 +187,26 @@ async def _record(
         for row in stored
     }
     known = set(kept)
+    contents = {one.report for one in kept.values()} | await carrier_conflicts.contents(session, package.id)
+    new: list[CarrierReport] = []
     answers: dict[int, UUID] = {}
-    conflicting: set[str] = set()
     for index, event in reports:
         said = CarrierReport(event.partner_event_id, event.kind, event.occurred_at)
-        before = kept.get(said.id)
-        if before is None:
-            kept[said.id] = _Kept(new_id(), said, event.place, event.description, changed=True)
-        elif before.report != said:
-            conflicting.add(said.id)
-            if prevailing(before.report, said) is said:
-                kept[said.id] = _Kept(before.id, said, event.place, event.description, changed=True)
+        if said not in contents:
+            contents.add(said)
+            new.append(said)
+            before = kept.get(said.id)
+            if before is None or prevailing(before.report, said) is said:
+                event_id = new_id() if before is None else before.id
+                kept[said.id] = _Kept(event_id, said, event.place, event.description, changed=True)
         answers[index] = kept[said.id].id
     await _write(session, change, package.id, kept, known)
-    delivery = fold(one.report for one in kept.values())
-    await _tell_conflicts(session, change, package, sorted(conflicting), delivery)
-    await _settle_package(session, change, package, delivery, kept)
+    delivery = fold(contents)
+    conflicting = {report.id for report in new} & set(delivery.conflicting)
+    await carrier_conflicts.tell(session, change, package, conflicting, contents)
+    for report in delivery.after_end:
+        await _tell_unexpected(session, change, package, report)
+    await _settle_package(session, change, package, delivery, new)
     return answers
 
 
@@ -237,27 +245,19 @@ async def _write(
             )
 
 
-async def _tell_conflicts(
-    session: Session,
-    change: OrderChange,
-    package: Row[Any],
-    conflicting: Sequence[str],
-    delivery: Delivery,
+async def _tell_unexpected(
+    session: Session, change: OrderChange, package: Row[Any], report: str, **more: object
 ) -> None:
-    for kind, reports in (
-        (DiscrepancyKind.CONFLICTING_REPORT, conflicting),
-        (DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN, delivery.after_end),
-    ):
-        for report in reports:
-            await discrepancies.record_discrepancy(
-                session,
-                change,
-                kind,
-                subject_kind="PACKAGE",
-                subject_id=package.id,
-                report=report,
-                details={"partnerEventId": report, "shipmentId": str(package.shipment_id)},
-            )
+    """Put a scan that nobody expected before staff, once."""
+    await discrepancies.record_discrepancy(
+        session,
+        change,
+        DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
+        subject_kind="PACKAGE",
+        subject_id=package.id,
+        report=report,
+        details={"partnerEventId": report, "shipmentId": str(package.shipment_id), **more},
+    )
 
 
 async def _settle_package(
@@ -265,7 +265,7 @@ async def _settle_package(
     change: OrderChange,
     package: Row[Any],
     delivery: Delivery,
-    kept: Mapping[str, _Kept],
+    new: Sequence[CarrierReport],
 ) -> None:
     row = (
         await session.execute(
@@ -275,9 +275,22 @@ async def _settle_package(
         )
     ).one()
     if row.status not in LEFT:
-        await _tell_early(session, change, package, kept, row.status)
-    if delivery.status is row.delivery_status and delivery.delivered_at == row.delivered_at:
-        return
+        # Kept, and told to staff once each.
+        for report in new:
+            if report.kind not in HARMLESS_BEFORE_LEAVING:
+                await _tell_unexpected(
+                    session, change, package, report.id, reported=report.kind, shipmentStatus=row.status
+                )
+    moved = delivery.status is not row.delivery_status or delivery.delivered_at != row.delivered_at
+    if moved:
+        await _move_package(session, change, package, delivery, row)
+    if moved or troubles(new):
+        await settle_shipment(session, change, package.shipment_id)
+
+
+async def _move_package(
+    session: Session, change: OrderChange, package: Row[Any], delivery: Delivery, row: Any
+) -> None:
     await session.execute(
         sa.update(Package)
         .where(Package.id == package.id)
@@ -298,33 +311,6 @@ async def _settle_package(
                 occurred_at=delivery.delivered_at,
             )
         )
-    await settle_shipment(session, change, package.shipment_id)
-
-
-async def _tell_early(
-    session: Session,
-    change: OrderChange,
-    package: Row[Any],
-    kept: Mapping[str, _Kept],
-    status: ShipmentStatus,
-) -> None:
-    """Scans of a parcel that has not left: kept, and told to staff once each."""
-    for one in kept.values():
-        if one.changed and one.report.kind not in HARMLESS_BEFORE_LEAVING:
-            await discrepancies.record_discrepancy(
-                session,
-                change,
-                DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
-                subject_kind="PACKAGE",
-                subject_id=package.id,
-                report=one.report.id,
-                details={
-                    "partnerEventId": one.report.id,
-                    "reported": one.report.kind,
-                    "shipmentId": str(package.shipment_id),
-                    "shipmentStatus": status,
-                },
-            )
 
 
 _SETTLED = sa.select(sa.func.count()).where(
@@ -356,22 +342,26 @@ async def settle_shipment(session: Session, change: OrderChange, shipment_id: UU
     delivered_at = (
         max(package.delivered_at for package in packages) if status is DeliveryStatus.DELIVERED else None
     )
-    if status is shipment.delivery_status and delivered_at == shipment.delivered_at:
+    if status is not shipment.delivery_status or delivered_at != shipment.delivered_at:
+        await session.execute(
+            sa.update(Shipment)
+            .where(Shipment.id == shipment_id)
+            .values(delivery_status=status, delivered_at=delivered_at, updated_at=change.now)
+        )
+    if status is None:
         return
-    await session.execute(
-        sa.update(Shipment)
-        .where(Shipment.id == shipment_id)
-        .values(delivery_status=status, delivered_at=delivered_at, updated_at=change.now)
-    )
-    if status in IN_TROUBLE and status is not shipment.delivery_status:
+    told = dict.fromkeys(sorted(await carrier_conflicts.troubles_of(session, shipment_id)), 1)
+    if status in told and status is not shipment.delivery_status:
         settled = await session.execute(_SETTLED, {"shipment_id": shipment_id, "status": status})
+        # Told once until it is settled; the same trouble later is another one.
+        told[status] = settled.scalar_one() + 1
+    for trouble, times in told.items():
         await discrepancies.record_discrepancy(
             session,
             change,
             DiscrepancyKind.UNEXPECTED_DELIVERY_SCAN,
             subject_kind="SHIPMENT",
             subject_id=shipment_id,
-            # Told once until it is settled; the same trouble later is another one.
-            report=f"{status}:{settled.scalar_one() + 1}",
-            details={"deliveryStatus": status},
+            report=f"{trouble}:{times}",
+            details={"deliveryStatus": trouble},
         )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.deliveries import STATUSES, CarrierReport, Delivery, fold, of_shipment
+from domain.deliveries import STATUSES, CarrierReport, Delivery, fold, of_shipment, troubles
 from domain.shipments import CarrierEventKind, DeliveryStatus
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -97,8 +97,24 @@ def test_the_same_set_gives_the_same_delivery(reports: list[CarrierReport], data
 
 
 @given(REPORTS, REPORTS)
-def test_what_is_told_of_conflicts_only_grows(known: list[CarrierReport], more: list[CarrierReport]) -> None:
-    assert set(fold(known).conflicting) <= set(fold([*known, *more]).conflicting)
+def test_what_is_told_to_staff_only_grows(known: list[CarrierReport], more: list[CarrierReport]) -> None:
+    """So what was told along the way is what the whole set tells, whatever the way was."""
+    before, after = fold(known), fold([*known, *more])
+    assert set(before.conflicting) <= set(after.conflicting)
+    assert set(before.after_end) <= set(after.after_end)
+    assert troubles(known) <= troubles([*known, *more])
+
+
+def test_a_scan_between_two_ends_is_told_whichever_came_first() -> None:
+    between = [_report("g", KIND.IN_TRANSIT, 31), _report("h", KIND.RETURNED_TO_SENDER, 40)]
+    for arrived in permutations([LIFE[-1], *between]):
+        delivery = fold(arrived)
+        assert (delivery.status, delivery.after_end) == (DeliveryStatus.RETURNED_TO_SENDER, ("g",))
+
+
+def test_a_parcel_that_was_found_again_was_in_trouble() -> None:
+    assert troubles([_report("l", KIND.LOST, 50), _report("m", KIND.DELIVERED, 60)]) == {DeliveryStatus.LOST}
+    assert troubles(LIFE) == frozenset()
 
 
 @pytest.mark.parametrize(
