@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
         help="Measure this machine: our server and its peers take turns.", no_args_is_help=True
     )
     bench.command()(read)
+    bench.command()(live)
     app.add_typer(bench, name="bench")
 
 
@@ -74,6 +75,50 @@ def read(
                 rounds=rounds,
                 seconds=seconds,
                 growth=growth,
+                progress=lambda what: notes.print(what, markup=False),
+            )
+        )
+    if as_json:
+        out.print(report.json(), markup=False)
+    else:
+        for line in report.lines():
+            out.print(line, markup=False)
+    if not all(target.ok for target in report.targets):
+        raise typer.Exit(1)
+
+
+def live(
+    *,
+    as_json: JsonOption = False,
+    rounds: RoundsOption = 3,
+    seconds: SecondsOption = 5.0,
+    parts: Annotated[
+        str, typer.Option("--parts", help="Which of a to f to run: see docs/live.md.", show_default=True)
+    ] = "abcdef",
+    directory: DirectoryOption = None,
+) -> None:
+    """Subscriptions: fan-out, latency, memory, catching up, and the relay; our server on one core.
+
+    Against bare Starlette, raw writes to transports, naive Strawberry with broadcaster, and Mercurius where
+    Node is present. The subscribers are a program in C, which is built here. Exit code 1 when a target is missed.
+
+    [bold]Example[/bold]
+
+      oms bench live --parts a --json | tail -1
+    """
+    from app.settings import ROOT
+
+    try:
+        from bench.live import run
+    except ModuleNotFoundError as missing:
+        fail(f"benchmarks need a checkout of the repository with its development tools ({missing.name}).")
+    with ending_on_sigterm():
+        report = asyncio.run(
+            run(
+                directory or ROOT / ".oms" / "bench",
+                rounds=rounds,
+                seconds=seconds,
+                parts=parts,
                 progress=lambda what: notes.print(what, markup=False),
             )
         )
