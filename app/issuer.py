@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from app.claims import OURS, Claims
+
+if TYPE_CHECKING:
+    import httpx2
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 """Asymmetric ones only: `none` and HMAC with a public key as its secret are refused by this list."""
@@ -45,6 +47,8 @@ class Issuer:
 
     async def run(self) -> None:
         """Fetch the keys now, every five minutes, and soon after a token named an unknown one."""
+        import httpx2  # noqa: PLC0415 - 2 MB that only a server with an issuer needs
+
         async with httpx2.AsyncClient(timeout=5, follow_redirects=False) as client:
             while True:
                 self._wanted.clear()
@@ -57,6 +61,8 @@ class Issuer:
                     continue
 
     async def _fetch(self, client: httpx2.AsyncClient) -> None:
+        import httpx2  # noqa: PLC0415
+
         try:
             response = await client.get(self._url)
             response.raise_for_status()

@@ -6,12 +6,15 @@ names that hold secrets, and passwords inside addresses, never reach the output.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import os
 import re
 import sys
 import time
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -38,6 +41,9 @@ SECRET_NAMES = frozenset(
 PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+(?=@)")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 HIDDEN = "…"
+
+_process = os.urandom(8).hex()
+_count = itertools.count(1)
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:
@@ -113,9 +119,9 @@ class RequestLog:
     not written: they may carry tokens and personal data.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, log_format: LogFormat = LogFormat.JSON) -> None:
         self._app = app
-        self._log = structlog.get_logger().bind()  # bound once: finding the configuration costs 5 µs a line
+        self._line = RequestLines() if log_format is LogFormat.JSON else _console_line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -143,13 +149,38 @@ class RequestLog:
         try:
             await self._app(scope, receive, noting)
         finally:
-            self._log.info(
-                "request",
-                method=scope.get("method", "WEBSOCKET"),
-                path=scope["path"],
-                status=status,
-                milliseconds=round((time.perf_counter() - started) * 1000, 2),
-            )
+            if logging.root.isEnabledFor(logging.INFO):
+                self._line(
+                    method=scope.get("method", "WEBSOCKET"),
+                    path=PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}", scope["path"]),
+                    status=status,
+                    milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                    request_id=request_id,
+                )
+
+
+def _console_line(**fields: Any) -> None:
+    structlog.get_logger().info("request", **fields)
+
+
+class RequestLines:
+    """The line structlog would write, without its 15 µs; requests that end in one turn of the loop share a write."""
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._output: structlog.BytesLogger = structlog.get_config()["logger_factory"]()
+
+    def __call__(self, **fields: Any) -> None:
+        fields["level"] = "info"
+        fields["event"] = "request"
+        fields["timestamp"] = datetime.now(UTC)
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._waiting.append(orjson.dumps(fields, option=orjson.OPT_UTC_Z))
+
+    def _write(self) -> None:
+        lines, self._waiting = self._waiting, []
+        self._output.msg(b"\n".join(lines))
 
 
 def request_id_of(scope: MutableMapping[str, Any]) -> str:
@@ -159,7 +190,7 @@ def request_id_of(scope: MutableMapping[str, Any]) -> str:
             if REQUEST_ID.fullmatch(value):
                 return str(value, "ascii")
             break
-    return os.urandom(16).hex()
+    return f"{_process}{next(_count):016x}"
 
 
 def _add_header(message: Message, request_id: str) -> None:

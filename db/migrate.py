@@ -11,7 +11,6 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -66,19 +65,6 @@ def downgrade(url: str, revision: str) -> None:
         command.downgrade(config, revision)
 
     _run(url, work)
-
-
-def current(url: str) -> str | None:
-    """The revision the database is at; None when it was never migrated."""
-    return _run(url, lambda connection: MigrationContext.configure(connection).get_current_revision())
-
-
-def head() -> str:
-    """The newest revision this code knows."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    if revision is None:
-        raise RuntimeError("no migrations are packaged")
-    return revision
 
 
 def drift(url: str) -> list[str]:

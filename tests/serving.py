@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from app.auth import development_token
 from app.server import create_app
 from app.settings import Settings
+from app.web import configuration
 from domain.access import Principal
 
 SECRET = "a secret for tests, long enough for HS256"
@@ -78,15 +79,8 @@ async def served(database_url: str, *, workers: bool = True, **settings: Any) ->
             pool_size=5,
             **settings,
         )
-        configuration = uvicorn.Config(
-            create_app(configured, workers=workers),
-            log_config=None,
-            access_log=False,
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,
-            lifespan="on",
-        )
-        server = uvicorn.Server(configuration)
+        application = create_app(configured, workers=workers)
+        server = uvicorn.Server(configuration(application, configured))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             if task.done():

@@ -117,7 +117,7 @@ def progress_shown() -> Iterator[Progress]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
-        console=notes,
+        console=notes.console,
         transient=True,
     ) as shown:
         tasks: dict[str, progress.TaskID] = {}

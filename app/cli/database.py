@@ -39,11 +39,12 @@ def migrate(
     from alembic.util import CommandError
 
     from db import migrate as migrations
+    from db import revision
 
     if down and to == "head":
         fail("--down goes to an earlier revision: name it with --to.")
     with database(data) as (_, url):
-        before = migrations.current(url)
+        before = revision.current(url)
         try:
             if down:
                 migrations.downgrade(url, to)
@@ -53,7 +54,7 @@ def migrate(
                 migrations.upgrade(url, to)
         except CommandError as error:
             fail(f"{error}.")
-        after = migrations.current(url)
+        after = revision.current(url)
     out.print(f"{before or 'empty'} → {after or 'empty'}" if before != after else f"already at {after}")
 
 
@@ -61,8 +62,9 @@ def bring_to_head(url: str) -> None:
     """This release's tables, and those of its job queue; quick when they are there."""
     from app.workers import queue
     from db import migrate as migrations
+    from db import revision
 
-    if migrations.current(url) != migrations.head():
+    if revision.current(url) != revision.head():
         migrations.upgrade(url)
     queue.install(url)
 
@@ -109,7 +111,7 @@ def backup(
     """
     from app.backup import back_up
 
-    with database(data) as (settings, url), notes.status("writing the backup"):
+    with database(data) as (settings, url), notes.console.status("writing the backup"):
         back_up(url, file, binary_directory=settings.postgres_bin)
     out.print(f"{file} ({file.stat().st_size:,} bytes)", markup=False)
 
@@ -134,12 +136,12 @@ def restore(
       oms restore oms-2026-01-31.backup --data ~/shop-restored
     """
     from app.backup import restore as put_back
-    from db import migrate as migrations
+    from db import revision
 
     with database(data) as (settings, url):
-        with notes.status("restoring"):
+        with notes.console.status("restoring"):
             put_back(url, file, replace=force, binary_directory=settings.postgres_bin)
-        behind = migrations.current(url) != migrations.head()
+        behind = revision.current(url) != revision.head()
     out.print(f"restored {file}" + ("; run `oms migrate` next" if behind else ""), markup=False)
 
 

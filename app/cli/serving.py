@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from app.cli.content import DemoSize, load_demo
 from app.cli.database import bring_to_head
@@ -167,6 +166,8 @@ def _with_database(settings: Settings, server: EmbeddedPostgres) -> Settings:
 
 def _welcome(settings: Settings, url: str) -> str:
     """The addresses, three tokens, and a line to paste. The tokens go where people look: the terminal."""
+    from rich.markup import escape
+
     from app.development import example_callers, token_for
 
     if settings.development_secret is None:
@@ -206,26 +207,10 @@ def _serve(
     import uvicorn
 
     from app.server import create_app
+    from app.web import configuration
 
     application = create_app(settings)
-    configuration = uvicorn.Config(
-        application,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,  # ours has the request id
-        server_header=False,
-        date_header=False,
-        ws="websockets-sansio",  # the live path writes prebuilt frames to this one's transport
-        ws_per_message_deflate=False,  # 34 → 8 µs a send and 58 → 25 KB a connection without it
-        ws_max_size=65_536,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-        timeout_keep_alive=75,  # longer than the usual proxy's 60 s, which then closes first
-        h11_max_incomplete_event_size=65_536,
-        lifespan="on",
-    )
+    configured = configuration(application, settings)
 
     class Web(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -238,7 +223,7 @@ def _serve(
             await application.drain()
             await super().shutdown(sockets)
 
-    web = Web(configuration)
+    web = Web(configured)
 
     async def serve_and_watch() -> None:
         if server is None:
@@ -250,7 +235,7 @@ def _serve(
         finally:
             watch.cancel()
 
-    with asyncio.Runner(loop_factory=configuration.get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=configured.get_loop_factory()) as runner:
         runner.run(serve_and_watch())
     if not web.started:
         notes.print("oms: the server did not start; the reason is above.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -13,16 +14,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from app.postgres import EmbeddedPostgres
     from app.settings import Settings
 
 T = TypeVar("T")
 
-out = Console(highlight=False, soft_wrap=True)
-notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Printer:
+    """A console that is made when it first prints: a server that has nothing to say saves its 5 MB."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        self._stderr = stderr
+
+    @functools.cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=self._stderr, highlight=False, soft_wrap=True)
+
+    def print(self, *shown: object, markup: bool = True) -> None:
+        self.console.print(*shown, markup=markup)
+
+
+out = _Printer(stderr=False)
+notes = _Printer(stderr=True)
 """Progress and remarks; what a command is asked for goes to standard output."""
 
 SUPPORTED = range(15, 19)
@@ -102,9 +121,9 @@ def check_reachable(url: str) -> None:
 
 def require_migrated(url: str) -> None:
     """Fail with a sentence unless the database has this release's tables."""
-    from db import migrate
+    from db import revision
 
-    at, wanted = migrate.current(url), migrate.head()
+    at, wanted = revision.current(url), revision.head()
     if at != wanted:
         fail(
             f"the database is at revision {at or 'none'} and this release needs {wanted}: run `oms migrate`."

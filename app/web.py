@@ -1,0 +1,82 @@
+"""How uvicorn serves the application, and the one place where its HTTP protocol is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.settings import Settings
+
+MESSAGE_LIMIT_BYTES = 65_536
+"""Longest WebSocket message that is read, and longest head of an HTTP request."""
+
+
+class JoinedWrites:
+    """A transport that holds a part back until the next one, at most until the loop's next turn.
+
+    uvicorn writes the head of a response and its body apart, and each write is a system
+    call that wakes the client: together they cost half.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._held is None:
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            joined = self._held + data
+            self._held = None
+            self._transport.write(joined)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._transport.write(held)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's own, with joined writes."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
+
+
+def configuration(application: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """The web server of one process."""
+    return uvicorn.Config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        http=HttpProtocol,
+        log_config=None,
+        access_log=False,  # ours has the request id
+        server_header=False,
+        date_header=False,
+        ws="websockets-sansio",  # the live path writes prebuilt frames to this one's transport
+        ws_per_message_deflate=False,  # 34 → 8 µs a send and 58 → 25 KB a connection without it
+        ws_max_size=MESSAGE_LIMIT_BYTES,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+        timeout_keep_alive=75,  # longer than the usual proxy's 60 s, which then closes first
+        h11_max_incomplete_event_size=MESSAGE_LIMIT_BYTES,
+        lifespan="on",
+    )
