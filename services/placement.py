@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Row
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import REGCLASS, insert
 
-from db import visibility
 from db.base import new_id
-from db.channels import ExternalId
-from db.customers import Company, Customer
+from db.channels import Channel, ExternalId
 from db.engine import Session
 from db.orders import Order, OrderAdjustment, OrderLine, OrderTaxLine
-from domain.access import Principal, VisibilityClass
+from domain.access import Principal, Scope
 from domain.errors import AlreadyExists, InvalidInput, Refused, UserError
 from domain.events import EventType
-from domain.ids import Prefix
 from domain.order_commands import PlaceOrder, check_place_order
+from domain.order_status import Units
 from domain.orders import (
     AdjustmentKind,
     CollectedBy,
@@ -34,14 +30,19 @@ from domain.orders import (
     ReleaseGate,
     ReturnStatus,
 )
+from domain.payment_sums import OrderMoney, PaymentFacts
 from domain.payments import COLLECTORS, GATES
 from domain.pricing import Charge, LineToPrice, PricedOrder, price_order, unit_price, verify
+from domain.rights import needs
 from services import payments, promises, reservations
-from services.catalogue import load_products
+from services.catalogue import Listed, Offer, Seller, load_offer
+from services.channels import order_number_sequence
 from services.events import Event
-from services.order_changes import OrderChange, not_found, save
-from services.sales_channels import load_channel
+from services.order_changes import NewOrder, OrderChange, save_new
+from services.order_facts import Facts
+from services.release import Unassigned
 
+NUMBER_CONSTRAINT = "uq_orders_channel_id_number"
 ORDER_KIND = "ORDER"
 """The entity kind under which external ids of orders are kept."""
 
@@ -53,24 +54,21 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
     AlreadyExists (an external id) or one InsufficientStock per SKU that falls short.
     """
     check_place_order(command)
-    channel = await load_channel(session, command.channel_id, actor)
-    currency: str = channel.currency
-    if command.currency not in (None, currency):
-        message = f"The channel {channel.code} sells in {currency}, not in {command.currency}."
-        raise Refused(InvalidInput(message=message, field=("currencyCode",)))
-    customer = await _load_visible(session, Customer, command.customer_id, actor, "customerId")
-    company = await _load_visible(session, Company, command.company_id, actor, "companyId")
-    products = await load_products(session, command, currency=currency, now=now)
-    priced = _price(command, channel.pricing_authority, products, currency)
+    if command.private_metadata and not actor.may(Scope.METADATA_PRIVATE):
+        message = f"You may not write private metadata. {needs(Scope.METADATA_PRIVATE)}"
+        raise Refused(InvalidInput(message=message, field=("privateMetadata",)))
+    offer = await load_offer(session, command, actor=actor, now=now)
+    seller, products = offer.seller, offer.products
+    priced = _price(command, seller.pricing_authority, products, seller.currency)
     order_id = new_id()
-    await _claim_external_ids(session, order_id, channel.id, command)
+    await _claim_external_ids(session, order_id, seller.id, command)
     held = await reservations.consume(
-        session, command.reservation_id, channel_id=channel.id, order_id=order_id, actor=actor, now=now
+        session, command.reservation_id, channel_id=seller.id, order_id=order_id, actor=actor, now=now
     )
     promise = await promises.promise(
         session,
-        channel_id=channel.id,
-        buffer=channel.stock_buffer,
+        channel_id=seller.id,
+        buffer=seller.stock_buffer,
         demand=[
             promises.Wanted(
                 product_id=product.id,
@@ -82,48 +80,32 @@ async def place_order(session: Session, command: PlaceOrder, /, *, actor: Princi
         ],
         held=held,
     )
-    order = await _insert_order(session, order_id, command, channel, customer, company, priced, currency, now)
+    number = await _number(session, command, offer)
+    order = _new_order(order_id, number, command, offer, priced, now)
     change = OrderChange(order=order, actor=actor, now=now)
-    line_ids = await _insert_lines(session, change, command, products, priced, promise)
-    await _insert_adjustments(session, change, command, priced, line_ids)
+    line_ids = [new_id() for _ in command.lines]
+    await session.add(OrderLine, _lines(change, command, products, priced, promise, line_ids))
+    await _add_adjustments(session, change, command, priced, line_ids)
     await promises.keep(session, change, promise, line_ids)
     change.record(_placed(command, order, priced, promise))
+    paid = []
     if command.payment is not None and priced.total > 0:
-        await payments.insert_payment(session, change, command.payment)
-    await save(session, change)
+        paid.append((await payments.insert_payment(session, change, command.payment))[1])
+    await save_new(
+        session,
+        change,
+        _facts(command, promise, paid, seller),
+        allocated=[
+            Unassigned(location_id, line_ids[line], products[line].id, units)
+            for (location_id, line), units in promise.by_location().items()
+        ],
+        unless={NUMBER_CONSTRAINT: _number_taken(number)},
+    )
     return order_id
 
 
-@lru_cache(maxsize=256)
-def _visible_statement(entity: type[Customer] | type[Company], caller: VisibilityClass) -> sa.Select[Any]:
-    table = entity.__table__
-    return sa.select(table).where(
-        table.c.id == sa.bindparam("id", type_=sa.Uuid()),
-        visibility.predicate(entity.__tablename__, table, caller),
-    )
-
-
-async def _load_visible(
-    session: Session,
-    entity: type[Customer] | type[Company],
-    entity_id: UUID | None,
-    actor: Principal,
-    field: str,
-) -> Row[Any] | None:
-    """The customer or company that the order names, if the actor may see it."""
-    if entity_id is None:
-        return None
-    statement = _visible_statement(entity, VisibilityClass.of(actor))
-    parameters = {"id": entity_id, **visibility.values(actor)}
-    row: Row[Any] | None = (await session.execute(statement, parameters)).one_or_none()
-    if row is None:
-        prefix = Prefix.CUSTOMER if entity is Customer else Prefix.COMPANY
-        raise not_found(prefix, entity_id, field)
-    return row
-
-
 def _price_lines(
-    command: PlaceOrder, authority: PricingAuthority, products: Sequence[Row[Any]]
+    command: PlaceOrder, authority: PricingAuthority, products: Sequence[Listed]
 ) -> list[LineToPrice]:
     return [
         LineToPrice(
@@ -139,7 +121,7 @@ def _price_lines(
 
 
 def _price(
-    command: PlaceOrder, authority: PricingAuthority, products: Sequence[Row[Any]], currency: str
+    command: PlaceOrder, authority: PricingAuthority, products: Sequence[Listed], currency: str
 ) -> PricedOrder:
     priced = price_order(
         _price_lines(command, authority, products),
@@ -186,126 +168,156 @@ async def _claim_external_ids(
         raise Refused(*theirs)
 
 
-def _gate(command: PlaceOrder, channel: Row[Any]) -> tuple[ReleaseGate, CollectedBy]:
+_NEXT_NUMBER = (
+    sa.select(
+        Channel.order_number_prefix
+        + sa.cast(sa.func.nextval(sa.cast(sa.bindparam("sequence", type_=sa.Text()), REGCLASS())), sa.Text())
+    )
+    .where(Channel.id == sa.bindparam("channel_id", type_=sa.Uuid()))
+    .cte("number")
+    .prefix_with("MATERIALIZED")
+)
+_NUMBER = sa.select(
+    *_NEXT_NUMBER.c,
+    sa.exists().where(
+        Order.channel_id == sa.bindparam("channel_id", type_=sa.Uuid()),
+        Order.number == next(iter(_NEXT_NUMBER.c)),
+    ),
+)
+
+
+async def _number(session: Session, command: PlaceOrder, offer: Offer) -> str:
+    """The order's number; the channel's sequence passes over numbers that callers have given."""
+    number, is_taken = offer.number, offer.number_is_taken
+    if is_taken and command.number is not None:
+        raise _number_taken(number)
+    while is_taken:
+        asked = {"sequence": order_number_sequence(offer.seller.id), "channel_id": offer.seller.id}
+        ((number, is_taken),) = await session.fetch(_NUMBER, asked)
+    return number
+
+
+def _number_taken(number: str) -> Refused:
+    message = f"This channel already has an order with the number {number}."
+    return Refused(AlreadyExists(message=message, field=("number",), value=number))
+
+
+def _gate(command: PlaceOrder, seller: Seller) -> tuple[ReleaseGate, CollectedBy]:
     """What releases the order and who collects: the method's own way, else the channel's."""
     if command.payment is None:
-        return channel.release_gate, channel.collected_by
+        return seller.release_gate, seller.collected_by
     method = command.payment.method
     return GATES[method], COLLECTORS.get(method, CollectedBy.MERCHANT)
 
 
-async def _insert_order(
-    session: Session,
-    order_id: UUID,
-    command: PlaceOrder,
-    channel: Row[Any],
-    customer: Row[Any] | None,
-    company: Row[Any] | None,
-    priced: PricedOrder,
-    currency: str,
-    now: datetime,
-) -> Row[Any]:
-    gate, collector = _gate(command, channel)
-    number: Any = command.number
-    if number is None:
-        sequence = f"order_number_{channel.id.hex}"
-        number = sa.literal(channel.order_number_prefix) + sa.cast(sa.func.nextval(sequence), sa.Text())
-    email = command.email or (customer.email if customer is not None else None)
-    values = {
-        "id": order_id,
-        "channel_id": channel.id,
-        "number": number,
-        "status": OrderStatus.PENDING,
-        "payment_status": PaymentStatus.UNPAID,
-        "fulfillment_status": FulfillmentStatus.UNFULFILLED,
-        "return_status": ReturnStatus.NONE,
-        "origin": Origin.PLACED,
-        "customer_id": customer.id if customer is not None else None,
-        "company_id": company.id
-        if company is not None
-        else customer.company_id
-        if customer is not None
-        else None,
-        "sales_representative": command.sales_representative,
-        "email": email,
-        "phone": command.phone or (customer.phone if customer is not None else None),
-        "shipping_address": command.shipping_address.to_json(),
-        "billing_address": command.billed_to().to_json(),
-        "note": command.note,
-        "priority": command.priority,
-        "release_gate": gate,
-        "collected_by": collector,
-        "currency": currency,
-        "subtotal": priced.subtotal,
-        "discount_total": priced.discount_total,
-        "shipping_total": priced.shipping_total,
-        "fee_total": priced.fee_total,
-        "tax_total": priced.tax_total,
-        "original_total": priced.total,
-        "current_total": priced.total,
-        "reservation_id": command.reservation_id,
-        "placed_at": command.placed_at or now,
-        "payment_due_at": now + timedelta(minutes=channel.payment_due_minutes),
-        "metadata_": dict(command.metadata),
-        "private_metadata": dict(command.private_metadata),
-        "created_at": now,
-        "updated_at": now,
-    }
-    statement = (
-        insert(Order)
-        .values(**values)
-        .on_conflict_do_nothing(index_elements=["channel_id", "number"])
-        .returning(Order.__table__)
+def _new_order(
+    order_id: UUID, number: str, command: PlaceOrder, offer: Offer, priced: PricedOrder, now: datetime
+) -> NewOrder:
+    seller, buyer = offer.seller, offer.buyer
+    gate, collector = _gate(command, seller)
+    return NewOrder(
+        id=order_id,
+        channel_id=seller.id,
+        number=number,
+        status=OrderStatus.PENDING,
+        payment_status=PaymentStatus.UNPAID,
+        fulfillment_status=FulfillmentStatus.UNFULFILLED,
+        return_status=ReturnStatus.NONE,
+        on_hold=False,
+        origin=Origin.PLACED,
+        customer_id=buyer.id if buyer is not None else None,
+        company_id=offer.company_id or (buyer.company_id if buyer is not None else None),
+        sales_representative=command.sales_representative,
+        email=command.email or (buyer.email if buyer is not None else None),
+        phone=command.phone or (buyer.phone if buyer is not None else None),
+        shipping_address=command.shipping_address.to_json(),
+        billing_address=command.billed_to().to_json(),
+        note=command.note,
+        priority=command.priority,
+        release_gate=gate,
+        collected_by=collector,
+        currency=seller.currency,
+        subtotal=priced.subtotal,
+        discount_total=priced.discount_total,
+        shipping_total=priced.shipping_total,
+        fee_total=priced.fee_total,
+        tax_total=priced.tax_total,
+        original_total=priced.total,
+        current_total=priced.total,
+        received_total=0,
+        refunded_total=0,
+        charged_back_total=0,
+        reservation_id=command.reservation_id,
+        version=0,
+        placed_at=command.placed_at or now,
+        payment_due_at=now + timedelta(minutes=seller.payment_due_minutes),
+        confirmed_at=None,
+        completed_at=None,
+        cancelled_at=None,
+        dispatched_at=None,
+        metadata_=dict(command.metadata),
+        private_metadata=dict(command.private_metadata),
+        created_at=now,
+        updated_at=now,
     )
-    row: Row[Any] | None = (await session.execute(statement)).one_or_none()
-    if row is None:
-        message = f"This channel already has an order with the number {command.number}."
-        raise Refused(AlreadyExists(message=message, field=("number",), value=str(command.number)))
-    return row
 
 
-async def _insert_lines(
-    session: Session,
+def _facts(
+    command: PlaceOrder, promise: promises.Promise, paid: Sequence[PaymentFacts], seller: Seller
+) -> Facts:
+    """What would be read of the order once it is written."""
+    return Facts(
+        units=Units(
+            quantity=sum(line.quantity for line in command.lines),
+            allocated=sum(taken.quantity for taken in promise.allocations),
+            backordered=sum(taken.quantity for taken in promise.backorders),
+        ),
+        delivered=0,
+        in_trouble=0,
+        work_begun=False,
+        money=OrderMoney.of(paid),
+        returns=(),
+        completes_after=timedelta(days=seller.completes_after_days),
+    )
+
+
+def _lines(
     change: OrderChange,
     command: PlaceOrder,
-    products: Sequence[Row[Any]],
+    products: Sequence[Listed],
     priced: PricedOrder,
     promise: promises.Promise,
-) -> list[UUID]:
-    """The lines, in the order given; returns their ids."""
-    line_ids = [new_id() for _ in command.lines]
-    await session.execute(
-        sa.insert(OrderLine),
-        [
-            {
-                "id": line_ids[index],
-                "order_id": change.id,
-                "line_number": index + 1,
-                "product_id": product.id,
-                "sku": line.sku,
-                "name": line.name or product.name,
-                "external_id": line.external_id,
-                "quantity": line.quantity,
-                "quantity_allocated": promise.allocated(index),
-                "quantity_backordered": promise.backordered(index),
-                "currency": change.order.currency,
-                "unit_price": amounts.undiscounted // line.quantity,
-                "discount_total": amounts.discount,
-                "net_total": amounts.net,
-                "tax_total": amounts.tax,
-                "gross_total": amounts.gross,
-                "metadata_": dict(line.metadata),
-                "created_at": change.now,
-            }
-            for index, (line, product, amounts) in enumerate(
-                zip(command.lines, products, priced.lines, strict=True)
-            )
-        ],
-    )
-    return line_ids
+    line_ids: Sequence[UUID],
+) -> list[dict[str, Any]]:
+    """The lines, in the order given."""
+    return [
+        {
+            "id": line_ids[index],
+            "order_id": change.id,
+            "line_number": index + 1,
+            "product_id": product.id,
+            "sku": line.sku,
+            "name": line.name or product.name,
+            "external_id": line.external_id,
+            "quantity": line.quantity,
+            "quantity_allocated": promise.allocated(index),
+            "quantity_backordered": promise.backordered(index),
+            "currency": change.order.currency,
+            "unit_price": amounts.undiscounted // line.quantity,
+            "discount_total": amounts.discount,
+            "net_total": amounts.net,
+            "tax_total": amounts.tax,
+            "gross_total": amounts.gross,
+            "metadata_": dict(line.metadata),
+            "created_at": change.now,
+        }
+        for index, (line, product, amounts) in enumerate(
+            zip(command.lines, products, priced.lines, strict=True)
+        )
+    ]
 
 
-async def _insert_adjustments(
+async def _add_adjustments(
     session: Session,
     change: OrderChange,
     command: PlaceOrder,
@@ -345,13 +357,11 @@ async def _insert_adjustments(
                     "included": part.tax.included,
                 }
             )
-    if adjustments:
-        await session.execute(sa.insert(OrderAdjustment), adjustments)
-    if taxes:
-        await session.execute(sa.insert(OrderTaxLine), taxes)
+    await session.add(OrderAdjustment, adjustments)
+    await session.add(OrderTaxLine, taxes)
 
 
-def _placed(command: PlaceOrder, order: Row[Any], priced: PricedOrder, promise: promises.Promise) -> Event:
+def _placed(command: PlaceOrder, order: NewOrder, priced: PricedOrder, promise: promises.Promise) -> Event:
     return Event(
         type=EventType.ORDER_PLACED,
         subject_kind=ORDER_KIND,
