@@ -72,6 +72,9 @@ class Customer(Node):
     company: Company | None = one(
         "Company", lambda customer, company: company.id == customer.company_id, "The company it buys for."
     )
+    erased_at: datetime | None = column(
+        tables.Customer.erased_at, "When the person was taken out; what they bought stays."
+    )
     version: BigInt = column(tables.Customer.version, "How often it has changed.")
     created_at: datetime = column(tables.Customer.created_at, "When we came to know of it.")
     updated_at: datetime = column(tables.Customer.updated_at, "When it last changed.")
