@@ -199,6 +199,8 @@ class Reads:
                 "statement_timeout": str(int(self._statement_timeout * 1000)),
                 "idle_in_transaction_session_timeout": "30000",
                 "jit": "off",  # statements here are short; compiling them costs more than it saves
+                # A search's candidates are the first that are found: workers would find others each time.
+                "max_parallel_workers_per_gather": "0",
                 # Planning a page takes longer than running it, and constants that matter are in the text.
                 "plan_cache_mode": "force_generic_plan",
             },

@@ -78,6 +78,12 @@ def masked(error: BaseException, path: list[str | int] | None, what: str) -> Gra
     match error:
         case asyncpg.PostgresError() if error.sqlstate == REFUSED:
             return GraphQLError(error.message, path=path, extensions={"code": error.detail})
+        case asyncpg.CardinalityViolationError():
+            return GraphQLError(
+                "More than one fits what was given: name it more closely, for instance with its channel.",
+                path=path,
+                extensions={"code": "BAD_USER_INPUT"},
+            )
         case asyncpg.QueryCanceledError() | TimeoutError():
             log.warning("graphql.timeout", field=what)
             return GraphQLError(

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth import guest
 from domain.ids import format_id
+from domain.order_commands import ExternalId
 from tests.serving import Api, served
 from tests.world import STAFF, World, make_world
 
@@ -165,3 +167,24 @@ async def test_stock_is_reserved_through_the_api(api: Api, world: World) -> None
     release = "mutation($id: ID!) { stockRelease(reservationId: $id) { reservation { status } userErrors { code } } }"
     released = await api.did(world.partner, release, {"id": made["id"]})
     assert released["reservation"] == {"status": "RELEASED"}
+
+
+async def test_an_external_id_that_fits_two_orders_asks_for_the_channel(
+    api: Api, world: World, engine: AsyncEngine
+) -> None:
+    names = (ExternalId(system="market", id="M-7"),)
+    await world.place(("a", 1), external_ids=names)
+    other = await world.place(("a", 1))
+    async with engine.begin() as connection:
+        await connection.execute(
+            sa.text(
+                "insert into external_id (id, entity_kind, entity_id, system, external_id) "
+                "values (gen_random_uuid(), 'ORDER', :other, 'market', 'M-7')"
+            ),
+            {"other": other},
+        )
+    asked = '{ order(externalId: {system: "market", id: "M-7"%s}) { number } }'
+    (error,) = (await api.answer(STAFF, asked % ""))["errors"]
+    assert (error["extensions"]["code"], error["path"]) == ("BAD_USER_INPUT", ["order"])
+    in_channel = f', channelId: "{format_id("chn", world.channel_id)}"'
+    assert (await api.data(STAFF, asked % in_channel))["order"] is not None
