@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import access, benching, content, database, developing, serving
+from app.cli import access, benching, content, database, developing, serving, storming
 
 app = typer.Typer(
     name="oms",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (serving, database, content, access, developing, benching):
+for group in (serving, database, content, access, developing, benching, storming):
     group.register(app)
 
 
