@@ -15,6 +15,10 @@ MESSAGE_LIMIT_BYTES = 65_536
 """Longest WebSocket message that is read, and longest head of an HTTP request."""
 
 
+HEAD_SECONDS = 10.0
+"""From connecting, or from the first letter of a further request, to the end of its head."""
+
+
 class JoinedWrites:
     """A transport that holds a part back until the next one, at most until the loop's next turn.
 
@@ -52,7 +56,38 @@ class JoinedWrites:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own, with joined writes."""
+    """uvicorn's own, with joined writes, and with an end to waiting for the head of a request."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._late is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._had_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._had_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._late = self.loop.call_later(HEAD_SECONDS, self._cut)
+
+    def _had_head(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _cut(self) -> None:
+        """Whoever connects and says nothing, or a letter now and then, holds a socket and pays nothing."""
+        self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]

@@ -6,7 +6,6 @@ parsed, validated or wrapped in objects of a framework.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any
 
 from app.auth import Unauthenticated
 from app.graphql.answers import Result, masked, refusal, refused
+from app.graphql.deadlines import Deadlines
 from app.graphql.execution import Executor
 from app.graphql.requests import (
     GRAPHQL_JSON,
@@ -66,6 +66,7 @@ class GraphQLEndpoint:
         self._executor = executor
         self._authenticate = authenticate
         self._limit = body_limit_bytes
+        self._bodies = Deadlines(BODY_TIMEOUT_SECONDS)
         self._documents = documents or PersistedDocuments()
         self._streams = dict(streams or {})
         self._offered = (GRAPHQL_JSON, JSON, *self._streams)
@@ -140,15 +141,15 @@ class GraphQLEndpoint:
     async def _body(self, receive: Receive, length: bytes | None) -> bytes:
         if length is not None and length.isdigit() and int(length[:20]) > self._limit:
             raise self._too_large()
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-        else:
-            try:
-                async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+        try:
+            with self._bodies.deadline():
+                message = await receive()
+                if message["type"] == "http.request" and not message.get("more_body", False):
+                    body: bytes = message.get("body", b"")
+                else:
                     body = await self._rest(receive, message)
-            except TimeoutError:
-                raise BadRequest("The body took too long to arrive.", 408, "BODY_TIMEOUT") from None
+        except TimeoutError:
+            raise BadRequest("The body took too long to arrive.", 408, "BODY_TIMEOUT") from None
         if len(body) > self._limit:
             raise self._too_large()
         return body
