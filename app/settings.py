@@ -249,6 +249,24 @@ class Settings(LiveSettings, BaseSettings):
         ge=1024,
         le=67_108_864,
     )
+    idempotency_retention_days: int = setting(
+        7,
+        "How long an idempotency key is remembered; after that the same key is a new call.",
+        write="a whole number from 7 to 3650",
+        unit="days",
+        ge=7,
+        le=3650,
+    )
+    event_retention_days: int | None = setting(
+        None,
+        "How long cursors of subscriptions and of `events` are good for. What only an older cursor leads to, "
+        "changes of stock levels, is deleted then; timelines stay.",
+        write="a whole number from 1 to 3650",
+        unit="days",
+        shown="for ever",
+        ge=1,
+        le=3650,
+    )
     trusted_documents: Path | None = setting(
         None,
         "A JSON file from document id to document. With it only these operations are executed, named by "

@@ -17,7 +17,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from db.engine import Session
 from db.events import Consumer, EventLog, Relay
-from db.idempotency import IdempotencyKey
 from db.payments import PaymentTransaction
 from db.stock import Backorder
 from domain.events import EventType
@@ -134,23 +133,3 @@ def _rose(event: Any) -> bool:
     return bool(
         change.get("sellable", 0) > 0 or change.get("allocated", 0) < 0 or change.get("reserved", 0) < 0
     )
-
-
-KEPT_DAYS = 7
-_EXPIRED_KEYS = (
-    sa.select(IdempotencyKey.account, IdempotencyKey.key)
-    .where(IdempotencyKey.created_at < sa.func.now() - sa.func.make_interval(0, 0, 0, KEPT_DAYS))
-    .limit(sa.bindparam("limit", type_=sa.Integer()))
-    .with_for_update(skip_locked=True)
-    .cte("expired")
-)
-_REAP = (
-    sa.delete(IdempotencyKey)
-    .where(IdempotencyKey.account == _EXPIRED_KEYS.c.account, IdempotencyKey.key == _EXPIRED_KEYS.c.key)
-    .returning(IdempotencyKey.key)
-)
-
-
-async def reap_keys(session: Session, limit: int = 1000) -> int:
-    """Forget idempotency keys older than seven days; returns how many."""
-    return len((await session.execute(_REAP, {"limit": limit})).all())

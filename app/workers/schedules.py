@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from db.engine import Engine
 from domain.access import SYSTEM
 from domain.return_commands import ExpireReturns
 from services.completion import complete_quiet_orders
-from services.consumers import Job, JobKind, reap_keys
+from services.consumers import Job, JobKind
 from services.expiry import (
     AUTHORIZATIONS_DUE,
     ORDERS_DUE,
@@ -26,6 +26,7 @@ from services.expiry import (
 )
 from services.open_transactions import due_to_ask
 from services.reservations import expire_reservations
+from services.retention import forget_events, reap_keys
 from services.returns import expire_returns
 from services.unit_of_work import UnitOfWork
 
@@ -42,7 +43,17 @@ class Schedule:
     run: Callable[[], Awaitable[bool]]
 
 
-def schedules(engine: Engine, unit_of_work: UnitOfWork, payment_jobs: PaymentJobs) -> list[Schedule]:
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what nobody needs for ever is kept. Without a time for events, cursors never expire."""
+
+    keys: timedelta = timedelta(days=7)
+    events: timedelta | None = None
+
+
+def schedules(
+    engine: Engine, unit_of_work: UnitOfWork, payment_jobs: PaymentJobs, retention: Retention
+) -> list[Schedule]:
     """All of them, over this database."""
 
     async def due(statement: sa.Select[UUID]) -> list[UUID]:
@@ -87,7 +98,13 @@ def schedules(engine: Engine, unit_of_work: UnitOfWork, payment_jobs: PaymentJob
 
     async def idempotency_keys() -> bool:
         async with engine.begin() as session:
-            return await reap_keys(session, 1000) == 1000
+            return await reap_keys(session, retention.keys) == 1000
+
+    async def old_events() -> bool:
+        if retention.events is None:
+            return False
+        async with engine.begin() as session:
+            return await forget_events(session, retention.events)
 
     async def queue_log() -> bool:
         async with engine.begin() as session:
@@ -102,5 +119,6 @@ def schedules(engine: Engine, unit_of_work: UnitOfWork, payment_jobs: PaymentJob
         Schedule("returns expire", 60.0, returns),
         Schedule("quiet orders complete", 60.0, completion),
         Schedule("idempotency keys are forgotten", 300.0, idempotency_keys),
+        Schedule("old events are forgotten", 60.0, old_events),
         Schedule("the queue's log is forgotten", 3600.0, queue_log),
     ]

@@ -17,7 +17,7 @@ from app.providers.protocol import PaymentProvider
 from app.settings import Settings
 from app.workers import queue
 from app.workers.payments import TIMEOUT_SECONDS, PaymentJobs
-from app.workers.schedules import Schedule, schedules
+from app.workers.schedules import Retention, Schedule, schedules
 from db.engine import Engine, asyncpg_dsn
 from domain.access import SYSTEM
 from services.backorders import ServeBackorders, serve_backorders
@@ -65,7 +65,12 @@ class Workers:
         self._payments = PaymentJobs(
             engine, unit_of_work, providers, timeout_seconds=provider_timeout_seconds
         )
-        self._schedules = schedules(engine, unit_of_work, self._payments)
+        days = settings.event_retention_days
+        retention = Retention(
+            keys=timedelta(days=settings.idempotency_retention_days),
+            events=None if days is None else timedelta(days=days),
+        )
+        self._schedules = schedules(engine, unit_of_work, self._payments, retention)
         self._poked = asyncio.Event()
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

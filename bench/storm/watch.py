@@ -57,7 +57,7 @@ select (select count(*) from payment_transaction asked join payment on payment.i
        (select count(*) from outbox) as unrelayed,
        (select count(*) from pgqueuer.pgqueuer where status <> 'failed') as jobs,
        (select relay.position - coalesce(min(consumer.position), 0)
-        from relay left join consumer on true group by relay.position) as unread
+        from relay left join consumer on consumer.name <> 'retention' group by relay.position) as unread
 """
 
 _DIFFERENCES = """

@@ -14,8 +14,8 @@ from domain.access import SYSTEM
 from domain.reservations import ReservationStatus
 from domain.stock import Bucket, MovementKind
 from services import stock_changes
-from services.consumers import reap_keys
 from services.reservations import ReserveLine, ReserveStock, reserve_stock
+from services.retention import reap_keys
 from services.stock_changes import Movement
 from tests.payments.shop import Shop
 from tests.workers.conftest import Waits
@@ -74,7 +74,7 @@ async def test_idempotency_keys_are_kept_for_seven_days(shop: Shop) -> None:
     async with shop.engine.begin() as session:
         kept = sa.update(IdempotencyKey).values(created_at=sa.func.now() - timedelta(days=6, hours=23))
         await session.execute(kept)
-        assert await reap_keys(session) == 0
+        assert await reap_keys(session, timedelta(days=7)) == 0
         await session.execute(kept.values(created_at=sa.func.now() - timedelta(days=7, hours=1)))
-        assert await reap_keys(session, 2) == 2
-        assert await reap_keys(session, 2) == 1
+        assert await reap_keys(session, timedelta(days=7), 2) == 2
+        assert await reap_keys(session, timedelta(days=7), 2) == 1
