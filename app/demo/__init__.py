@@ -26,7 +26,7 @@ async def load(url: str, size: Literal["small", "large"], progress: Progress) ->
     """
     engine = create_write_engine(url, pool_size=1, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
     try:
-        async with engine.begin() as session:
+        async with engine.begin(gathering=True) as session:
             await (small_set if size == "small" else large_set).load(session, progress)
     finally:
         await engine.dispose()
