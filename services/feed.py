@@ -77,7 +77,7 @@ class Head:
     horizon: int
 
 
-WAITING = (
+WAITING: sa.Select[Any] = (
     sa.select(sa.func.extract("epoch", sa.func.clock_timestamp() - Outbox.created_at).cast(sa.Double()))
     .order_by(Outbox.id)
     .limit(sa.literal_column("1"))
@@ -123,13 +123,10 @@ class Selection:
         """Whether it follows one order or one return."""
         return any(chosen is not None and len(chosen) == 1 for chosen in (self.orders, self.returns))
 
-    def condition(self, row: sa.FromClause) -> sa.ColumnElement[bool]:
-        """What is given as SQL, the values bound under the columns' names: see `values`."""
-        conditions = [
-            row.c[column] == sa.any_(sa.bindparam(f"{column}s", type_=ARRAY(_type(column))))
-            for column, _ in self.given()
-        ]
-        return sa.and_(sa.true(), *conditions)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of what is given, in the order of `given`."""
+        return tuple(column for column, _ in self.given())
 
     def values(self) -> dict[str, list[Any]]:
         return {f"{column}s": sorted(values) for column, values in self.given()}
@@ -162,30 +159,48 @@ def _type(column: str) -> sa.types.TypeEngine[Any]:
     return sa.Text() if isinstance(kind, sa.Enum) else kind
 
 
+def _conditions(columns: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+    """What a selection of these columns demands, the values bound under their names: see `Selection.values`."""
+    return [
+        _LOG[column] == sa.any_(sa.bindparam(f"{column}s", type_=ARRAY(_type(column)))) for column in columns
+    ]
+
+
 def matched_after() -> sa.Select[Any]:
     """What decides who is told, of the events after `:after`, at most `:limit`."""
     return sa.select(*(_LOG[name] for name in MATCHED)).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
 
 
-def selected(selection: Selection) -> sa.Select[Any]:
+def selected(columns: Sequence[str]) -> sa.Select[Any]:
     """What `SUBJECTS` are and the position of the selected events after `:after` up to `:until`, at most `:limit`."""
     return (
         sa.select(_LOG.position, *(_LOG[name] for name in SUBJECTS))
         .where(
             _AFTER,
             _LOG.position <= sa.bindparam("until", type_=sa.BigInteger()),
-            selection.condition(EventLog.__table__),
+            *_conditions(columns),
         )
         .order_by(_LOG.position)
         .limit(_LIMIT)
     )
 
 
-def newest(selection: Selection) -> sa.Select[int]:
+def positions(columns: Sequence[str]) -> sa.Select[Any]:
+    """The positions alone of what `selected` reads, as one row's array."""
+    found = (
+        sa.select(_LOG.position)
+        .where(_AFTER, _LOG.position <= sa.bindparam("until", type_=sa.BigInteger()), *_conditions(columns))
+        .order_by(_LOG.position)
+        .limit(_LIMIT)
+    )
+    return sa.select(sa.func.array(found.scalar_subquery(), type_=ARRAY(sa.BigInteger())))
+
+
+def newest(columns: Sequence[str]) -> sa.Select[int]:
     """The positions of the last selected events, the newest first, at most `:limit`."""
     return (
         sa.select(_LOG.position)
-        .where(selection.condition(EventLog.__table__))
+        .where(sa.true(), *_conditions(columns))
         .order_by(_LOG.position.desc())
         .limit(_LIMIT)
     )

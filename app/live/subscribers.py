@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
@@ -230,24 +229,38 @@ class Subscriber:
             return
         if self.audience.snapshots is not None:
             items = self._changed(items)
-        waiting = iter(items)
-        while some := list(islice(waiting, self._hub.bounds.queue_events)):
+        for some in self._portions(items):
             await self._outlet.send(some)
             metrics.REPLAYED.inc(len(some))
             self.sent = some[-1][0]
         self.sent = max(self.sent, complete_until)
 
+    def _portions(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """These in writes that are no larger than what may wait for a reader, if single items are not."""
+        start = size = 0
+        for place, item in enumerate(items):
+            if place > start and size + len(item[1]) > self._hub.bounds.queue_bytes:
+                yield items[start:place]
+                start, size = place, 0
+            size += len(item[1])
+        if start < len(items):
+            yield items[start:]
+
     async def _read(self, until: int) -> tuple[list[Item], int]:
         """What comes after `sent`, and the position up to which that is all: a page, or more where it shrinks."""
         audience, page = self.audience, self._hub.bounds.replay_events
+        if not audience.coalesces:
+            positions, complete_until = await self._hub.positions(audience.selection, self.sent, until, page)
+            rendered = await audience.rendering.render(positions)
+            return [
+                (position, rendered[position], None) for position in positions if position in rendered
+            ], complete_until
         items: list[Item] = []
         complete_until = self.sent
         while True:
             found, complete_until = await self._hub.read(audience.selection, complete_until, until, page)
             keys = audience.keys_of(found)
             items += audience.items(keys, await audience.rendering.render(keys))
-            if not audience.coalesces:
-                return items, complete_until
             items = audience.newest(items)
             if complete_until >= until or len(items) >= SUBJECTS:
                 return items, complete_until

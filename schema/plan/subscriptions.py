@@ -13,6 +13,7 @@ from schema.plan.arguments import Variables
 from schema.plan.catalog import PrincipalValues
 from schema.plan.payloads import BrokenPromise
 from schema.plan.plans import CallPlan, Entities, Selection
+from schema.plan.select import BREAK
 from schema.plan.statements import Statement
 
 
@@ -60,9 +61,14 @@ class SubscriptionPlan:
         """
         bound = {**self._principal_values(principal), "keys": list(keys)}
         rows = await connection.fetch(self._statement.sql, *self._statement.values(self._values, bound))
-        return {row[0]: self._payload(row[0], row[1]) for row in rows}
+        begin = f'{{"data":{{"{self.response_key}":'
+        return {
+            key: self._broken(key, text) if BREAK in text else f"{begin}{text}}}}}".encode()
+            for key, text in rows
+        }
 
-    def _payload(self, key: Any, text: str) -> bytes:
+    def _broken(self, key: Any, text: str) -> bytes:
+        """The payload of a text that may hold a null where the schema promises a value."""
         try:
             self._entities.check(self._selection, {key: text})
         except BrokenPromise as broken:

@@ -147,7 +147,7 @@ async def test_a_selection_means_the_same_in_sql_and_in_python(engine: AsyncEngi
         rows = matched.mappings().all()
         for selection in selections:
             values = {"after": 0, "until": 100, "limit": 100, **selection.values()}
-            by_sql = [row.position for row in await session.execute(feed.selected(selection), values)]
+            by_sql = [row.position for row in await session.execute(feed.selected(selection.columns), values)]
             by_python = [
                 row["position"]
                 for row in rows
