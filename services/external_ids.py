@@ -9,9 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from db import visibility
 from db.base import new_id
 from db.channels import Channel, ExternalId
 from db.engine import Session
+from domain.access import Principal, VisibilityClass
 from domain.upserts import ExternalName
 
 _TEXTS = ARRAY(sa.Text())
@@ -104,10 +106,12 @@ async def give_up(session: Session, kind: str, entity_ids: Sequence[UUID]) -> No
     )
 
 
-async def known_channels(session: Session, channel_ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these channels there are."""
+async def known_channels(session: Session, channel_ids: Iterable[UUID], actor: Principal) -> set[UUID]:
+    """Which of these channels there are, for this caller."""
     wanted = sorted(set(channel_ids))
     if not wanted:
         return set()
-    rows = await session.execute(sa.select(Channel.id).where(Channel.id.in_(wanted)))
+    visible = visibility.predicate("channel", Channel.__table__, VisibilityClass.of(actor))
+    statement = sa.select(Channel.id).where(Channel.id.in_(wanted), visible)
+    rows = await session.execute(statement, visibility.values(actor))
     return set(rows.scalars())
