@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -22,12 +22,26 @@ async def copy_rows(session: Session, table: type[Base], rows: Sequence[dict[str
     if not rows:
         return
     columns = [cast("sa.Table", table.__table__).c[name] for name in rows[0]]
-    convert = [_converter(column) for column in columns]
     names = [column.name for column in columns]
-    records = (
-        tuple(to(row[column.key]) for to, column in zip(convert, columns, strict=True)) for row in rows
-    )
-    await copy_records(session, table.__tablename__, names, records)
+    values = itemgetter(*(column.key for column in columns))
+    documents = [place for place, column in enumerate(columns) if isinstance(column.type, JSONB)]
+    if len(columns) == 1:
+        raise TypeError("a row has several columns")
+    await copy_records(session, table.__tablename__, names, _records(rows, values, documents))
+
+
+def _records(
+    rows: Iterable[dict[str, Any]], values: Callable[[Any], tuple[Any, ...]], documents: Sequence[int]
+) -> Iterator[tuple[Any, ...]]:
+    """The values in the columns' order; enumerations are text already."""
+    if not documents:
+        yield from map(values, rows)
+        return
+    for row in rows:
+        record = list(values(row))
+        for place in documents:
+            record[place] = orjson.dumps(record[place]).decode()
+        yield tuple(record)
 
 
 async def copy_records(
@@ -36,19 +50,3 @@ async def copy_records(
     """The same for values that are ready: enumerations by name, JSON as text."""
     connection = await session.driver()
     await connection.copy_records_to_table(table_name, columns=list(columns), records=records)
-
-
-def _converter(column: sa.Column[Any]) -> Callable[[Any], Any]:
-    if isinstance(column.type, JSONB):
-        return json.dumps
-    if isinstance(column.type, sa.Enum):
-        return _name
-    return _same
-
-
-def _name(value: StrEnum | None) -> str | None:
-    return None if value is None else value.value
-
-
-def _same(value: Any) -> Any:
-    return value

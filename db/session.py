@@ -20,7 +20,7 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 from sqlalchemy.util import LRUCache
 
 from db import statements
-from db.statements import Insertion, Parameters
+from db.statements import Insertion, Parameters, Prepared
 
 Ts = TypeVarTuple("Ts")
 Rows = Result[*tuple[Any, ...]]
@@ -90,9 +90,11 @@ class Session:
             await self.add(statement.table, [given])
             return _nothing()
         prepared = statements.prepared(statement, given)
+        return await self._send(prepared, prepared.values(given))
+
+    async def _send(self, prepared: Prepared, values: list[Any]) -> Rows:
         if prepared.opaque or not self._touched.isdisjoint(prepared.tables):
             await self.flush()
-        values = prepared.values(given)
         if prepared.writes and self._gathering and not prepared.text.startswith("WITH"):
             await self._gather(_Write(prepared.tables, prepared.text, values))
             return _nothing()
@@ -209,7 +211,10 @@ class Session:
             await self.add(table, parameters)
             return _nothing()
         if isinstance(statement, Insert):
-            return await self.execute(statement.values(list(parameters)))
+            together = statements.of_rows(statement, parameters)
+            if together is None:
+                return await self.execute(statement.values(list(parameters)))
+            return await self._send(*together)
         prepared = statements.prepared(statement, parameters[0])
         await self.flush()
         if prepared.columns is None:

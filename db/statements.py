@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
@@ -246,16 +246,14 @@ class Insertion:
         row = ", ".join(f"{column.name} {name}" for column, name in zip(columns, types, strict=True))
         self._one = f"INSERT INTO {table.name} ({names}) VALUES ({one})"
         rows = f"json_to_recordset($1::JSON) AS row ({row})"
-        self._many = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {rows}"
+        self.many = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {rows}"
 
     def text(self, rows: Sequence[Parameters]) -> str:
-        return self._one if len(rows) == 1 else self._many
+        return self._one if len(rows) == 1 else self.many
 
     def values(self, rows: Sequence[Parameters]) -> list[Any]:
         if len(rows) > 1:
-            if self._made:
-                rows = [{**row, **self._defaults()} for row in rows]
-            return [orjson.dumps(rows, default=_json).decode()]
+            return self.document(rows)
         row = rows[0]
         one = [row[key] for key in self._keys]
         one += self._defaults().values()
@@ -264,8 +262,39 @@ class Insertion:
             for value, convert in zip(one, self._converts, strict=True)
         ]
 
+    def document(self, rows: Sequence[Parameters]) -> list[Any]:
+        """The one value of `many`."""
+        if self._made:
+            rows = [{**row, **self._defaults()} for row in rows]
+        return [orjson.dumps(rows, default=_json).decode()]
+
     def _defaults(self) -> Parameters:
         return {name: made(None) if callable(made) else made for name, made in self._made.items()}
+
+
+def of_rows(statement: Insert, rows: Sequence[Parameters]) -> tuple[Prepared, list[Any]] | None:
+    """An INSERT of rows that says what becomes of conflicts, or returns something, as one statement.
+
+    None where what it says has parameters of its own.
+    """
+    if not isinstance(statement.table, sa.Table):
+        return None
+    prepared_for_one = prepared(statement, rows[0])
+    says = _after_parentheses(prepared_for_one.text.partition(" VALUES (")[2])
+    if "$" in says:
+        return None
+    how = insertion(statement.table, rows[0])
+    return replace(prepared_for_one, text=how.many + says, bound=()), how.document(rows)
+
+
+def _after_parentheses(text: str) -> str:
+    """What follows the parenthesis that was open before the text."""
+    depth = 1
+    for place, sign in enumerate(text):
+        depth += (sign == "(") - (sign == ")")
+        if not depth:
+            return text[place + 1 :]
+    raise ValueError("a parenthesis is never closed")
 
 
 def _json(value: Any) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.terminal import ending_on_sigterm, fail, notes, out
+
+if TYPE_CHECKING:
+    from bench.report import Report
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON object on the last line instead of a table.")
@@ -35,6 +38,7 @@ def register(app: typer.Typer) -> None:
         help="Measure this machine: our server and its peers take turns.", no_args_is_help=True
     )
     bench.command()(read)
+    bench.command()(place)
     bench.command()(live)
     app.add_typer(bench, name="bench")
 
@@ -75,9 +79,56 @@ def read(
                 rounds=rounds,
                 seconds=seconds,
                 growth=growth,
-                progress=lambda what: notes.print(what, markup=False),
+                progress=_say,
             )
         )
+    _tell(report, as_json=as_json)
+
+
+def place(
+    *,
+    as_json: JsonOption = False,
+    rounds: RoundsOption = 5,
+    seconds: SecondsOption = 2.0,
+    orders: Annotated[
+        int, typer.Option("--orders", min=20_000, max=2_000_000, help="How many there are already.")
+    ] = 200_000,
+    directory: DirectoryOption = None,
+) -> None:
+    """Writes: an order of three lines with an idempotency key, allocated by location, its events relayed.
+
+    Against Mercurius's plain order where Node is present, and bare asyncpg that sends the same statements;
+    one worker each, 16 connections, durable commits. Exit code 1 when a target is missed.
+
+    [bold]Example[/bold]
+
+      oms bench place --json | tail -1
+    """
+    from app.settings import ROOT
+
+    try:
+        from bench.place import run
+    except ModuleNotFoundError as missing:
+        fail(f"benchmarks need a checkout of the repository with its development tools ({missing.name}).")
+    with ending_on_sigterm():
+        report = asyncio.run(
+            run(
+                directory or ROOT / ".oms" / "bench",
+                orders=orders,
+                rounds=rounds,
+                seconds=seconds,
+                progress=_say,
+            )
+        )
+    _tell(report, as_json=as_json)
+
+
+def _say(what: str) -> None:
+    notes.print(what, markup=False)
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    """Print the report; exit code 1 when a target is missed."""
     if as_json:
         out.print(report.json(), markup=False)
     else:
