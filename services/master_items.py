@@ -244,6 +244,8 @@ async def _check_references(session: Session, kind: Kind, items: Sequence[Item],
                 message = f"There is no {text} that you may see."
                 item.errors.append(NotFound(message=message, field=(camel_case(name),), id=text))
     channels = {name.channel_id for item in items for name in item.names if name.channel_id}
+    if actor.channels is not None:
+        channels &= set(actor.channels)  # of others it has been told that they are not its own
     unknown = channels - await external_ids.known_channels(session, channels, actor)
     for item in items:
         for position, name_ in enumerate(item.names):
