@@ -34,6 +34,7 @@ R_co = TypeVar("R_co", covariant=True)
 Result = TypeVar("Result")
 Command = TypeVar("Command")
 
+BUSY = "Others are changing the same order or stock; try again."
 ATTEMPTS = 4
 """The first try and three more."""
 
@@ -163,12 +164,15 @@ class UnitOfWork:
                 return repeated.outcome  # type: ignore[no-any-return] # the codec gives back what was stored
             except asyncpg.LockNotAvailableError as error:
                 if not (key.made and 1 < attempt < ATTEMPTS):
-                    message = "Others are changing the same order or stock; try again."
-                    raise Refused(Busy(message=message)) from error
+                    raise Refused(Busy(message=BUSY)) from error
             except NoConnection as error:
                 message = "Too much is being written at once; try again."
                 raise Refused(Busy(message=message)) from error
-            except (*AGAIN, *UNREACHABLE):
+            except AGAIN as error:
+                # Nothing has changed; callers need not know in which way others were faster.
+                if attempt == ATTEMPTS:
+                    raise Refused(Busy(message=BUSY)) from error
+            except UNREACHABLE:
                 if attempt == ATTEMPTS:
                     raise
             else:

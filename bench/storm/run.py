@@ -24,7 +24,7 @@ CALM_BEFORE, CALM_AFTER = 1.0, 3.0
 """Seconds of load before a fault and after its repair; the gap is measured in the latter."""
 
 HOLD_SECONDS = 1.0
-INJECTION_SECONDS = 60.0
+INJECTION_SECONDS = 120.0
 """A fault that is not done and repaired by then is a mistake of the storm's own."""
 
 REPLAYED = 40

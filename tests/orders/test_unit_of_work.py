@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -96,3 +97,26 @@ async def test_a_caller_that_stops_waiting_does_not_stop_the_work(engine: Engine
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await unit_of_work.run(answer, "again", actor=STAFF, key=Key.of("left", "x")) == "done"
+
+
+@pytest.mark.parametrize("error", [asyncpg.DeadlockDetectedError, asyncpg.SerializationError])
+async def test_a_deadlock_is_tried_again_and_never_reaches_the_caller(
+    engine: Engine, error: type[Exception]
+) -> None:
+    runs = 0
+
+    async def loses(session: Session, times: int, /, *, actor: Principal, now: datetime) -> str:
+        nonlocal runs
+        runs += 1
+        if runs <= times:
+            raise error("others were faster")
+        return "done"
+
+    assert await UnitOfWork(engine).run(loses, 3, actor=STAFF, key=Key.of("thrice", "x")) == "done"
+    runs = 0
+    with pytest.raises(Refused) as refused:
+        await UnitOfWork(engine).run(loses, 4, actor=STAFF, key=Key.of("always", "x"))
+    assert isinstance(refused.value.errors[0], Busy)
+    assert runs == 4
+    # Refused is refused: the key is free, and the same call may be sent again.
+    assert await UnitOfWork(engine).run(loses, 0, actor=STAFF, key=Key.of("always", "x")) == "done"
