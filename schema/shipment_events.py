@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 def _shipment_id(event: Any) -> sa.ColumnElement[Any]:
     """The event's subject, or the shipment that its subject, a parcel, belongs to."""
     parcel = PackageRow.__table__.alias()
-    of_parcel = sa.select(parcel.c.shipment_id).where(parcel.c.id == event.subject_id).scalar_subquery()
-    return sa.case((event.subject_kind == "PACKAGE", of_parcel), else_=event.subject_id)
+    of_parcel = sa.select(parcel.c.shipment_id).where(parcel.c.id == event.subject_id)
+    of_parcel = of_parcel.correlate_except(parcel)  # the event may stand two levels further out
+    return sa.case((event.subject_kind == "PACKAGE", of_parcel.scalar_subquery()), else_=event.subject_id)
 
 
 @planned(

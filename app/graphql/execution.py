@@ -58,23 +58,23 @@ class _Answer:
     """A response while it is put together, in the order of the selection."""
 
     def __init__(self) -> None:
-        self.fields: dict[str, str] = {}
+        self.fields: dict[str, bytes] = {}
         self.errors: list[GraphQLError] = []
         self.nothing = False  # a field that may not be null failed, so there is no data at all
 
     def fail(self, error: GraphQLError, key: str, *, nullable: bool) -> None:
         self.errors.append(error)
-        self.fields[key] = "null"
+        self.fields[key] = b"null"
         self.nothing = self.nothing or not nullable
 
     def result(self, order: Sequence[str], cost: str) -> Result:
-        shown_fields = ",".join([f'"{key}":{self.fields[key]}' for key in order])
-        data = "null" if self.nothing else f"{{{shown_fields}}}"
-        errors = ""
+        fields = self.fields
+        data = b",".join([b'"%b":%b' % (key.encode(), fields[key]) for key in order])
+        errors = b""
         if self.errors:
-            shown = orjson.dumps([error_json(error) for error in self.errors]).decode()
-            errors = f'"errors":{shown},'
-        return Result(f'{{{errors}"data":{data},"extensions":{{"cost":{cost}}}}}'.encode())
+            errors = b'"errors":%b,' % orjson.dumps([error_json(error) for error in self.errors])
+        data = b"null" if self.nothing else b"{%b}" % data
+        return Result(b'{%b"data":%b,"extensions":{"cost":%b}}' % (errors, data, cost.encode()))
 
 
 class Executor:
@@ -122,7 +122,9 @@ class Executor:
                 raise refuse("Mutations are sent with POST.", "METHOD_NOT_ALLOWED")
             planned = self._planner.plan(operation, variables, VisibilityClass.of(principal))
             throttle = self._throttle
-            status = None if throttle is None else await throttle.charge(principal, planned.plan.cost.requested)
+            status = (
+                None if throttle is None else await throttle.charge(principal, planned.plan.cost.requested)
+            )
         except RequestError as error:
             return self._refused(error, principal)
         except Exception as error:
@@ -181,7 +183,7 @@ class Executor:
                     await self._each(answer, reading, values, bound, reads)
         for root in plan.roots:
             if root.constant is not None:
-                answer.fields[root.key] = root.constant
+                answer.fields[root.key] = root.constant.encode()
             elif root.failure is not None:
                 answer.fail(root.failure, root.key, nullable=root.nullable)
             elif root.introspection is not None:
@@ -222,7 +224,7 @@ class Executor:
             # A replica that is gone is not asked a second time.
             return await self._primary.fetch_row(sql, values)
 
-    def _show(self, answer: _Answer, root: RootPlan, text: str | None) -> None:
+    def _show(self, answer: _Answer, root: RootPlan, text: bytes | None) -> None:
         try:
             answer.fields[root.key] = root.checked(text)
         except BrokenPromise as broken:
@@ -244,10 +246,11 @@ class Executor:
         for call in plan.calls:
             if isinstance(call, RootPlan):
                 if call.constant is not None:
-                    answer.fields[call.key] = call.constant
+                    answer.fields[call.key] = call.constant.encode()
                 continue
             try:
-                answer.fields[call.key] = await self._call(plan, call, values, context, principal)
+                text = await self._call(plan, call, values, context, principal)
+                answer.fields[call.key] = text.encode()
             except InputError as error:
                 self._fail_call(answer, call, input_error(error, call.key))
             except BrokenPromise as broken:
@@ -315,7 +318,7 @@ def _introspect(answer: _Answer, plan: QueryPlan, root: RootPlan, values: Mappin
     if result.errors:
         answer.fail(result.errors[0], root.key, nullable=root.nullable)
         return
-    text = orjson.dumps(result.data[root.key]).decode()
+    text = orjson.dumps(result.data[root.key])
     answer.fields[root.key] = text
     if not plan.operation.definition.variable_definitions:
-        root.constant = text
+        root.constant = text.decode()

@@ -33,6 +33,8 @@ from schema.plan.select import BREAK, Compiler
 from schema.plan.statements import Statement, key_type, keyed, statement
 from schema.plan.variables import variables_below
 
+_BREAK = BREAK.encode()
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -78,14 +80,14 @@ class RootPlan:
             raise TypeError(f"{self.name} is not read by SQL")
         return self.alone
 
-    def checked(self, text: str | None) -> str:
+    def checked(self, text: bytes | None) -> bytes:
         """The finished JSON, or `BrokenPromise` for a null where the schema promises a value."""
         if text is None:
             if not self.nullable:
                 raise BrokenPromise(self.name)
-            return "null"
-        if BREAK in text:
-            raise BrokenPromise(self.broken[int(text.split(BREAK, 2)[1])])
+            return b"null"
+        if _BREAK in text:
+            raise BrokenPromise(self.broken[int(text.split(_BREAK, 2)[1])])
         return text
 
 
@@ -104,8 +106,10 @@ class QueryPlan:
 
 
 def together(values: Sequence[RootValue]) -> Statement:
-    """One statement with a column for each root field."""
-    columns = [root.value.label(f"root{place}") for place, root in enumerate(values)]
+    """One statement with a column for each root field: JSON in UTF-8, which is never made a string on its way out."""
+    columns = [
+        sa.func.convert_to(root.value, "UTF8").label(f"root{place}") for place, root in enumerate(values)
+    ]
     return statement(sa.select(*columns), *(root.parameters for root in values))
 
 
