@@ -28,6 +28,7 @@ from app.live.frames import Connections
 from app.live.live import Live, cancel
 from app.live.settings import live_bounds
 from app.logging import RequestLog, configure
+from app.origins import is_foreign
 from app.settings import Environment, Settings
 from app.throttle import ChargedSubscriptions, RedisBuckets, Throttle
 from app.workers import Workers
@@ -53,6 +54,8 @@ THROTTLE_POINTS = 100_000
 
 ADDRESS: ContextVar[str | None] = ContextVar("address", default=None)
 """Where the request being served comes from, as the web server knows it or a trusted proxy says."""
+
+START_TIMEOUT_SECONDS = 30.0
 
 
 class Server:
@@ -151,7 +154,12 @@ class Server:
         if self.reads is not self.primary:
             await self.reads.open()
         await self.access.refresh()
-        await self.live.start()
+        try:
+            # It waits until the log was read once; a server that never could must not wait, deaf to signals.
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                await self.live.start()
+        except TimeoutError:
+            raise RuntimeError("the event log cannot be read; the reason is in the lines above") from None
         self._background.append(asyncio.create_task(self.access.run()))
         self._background.append(asyncio.create_task(write_refusals(self.unit_of_work.refused, self.engine)))
         if self._issuer is not None:
@@ -268,10 +276,17 @@ def create_app(settings: Settings, *, workers: bool = True) -> Application:
         streams=server.live.streams,
     )
 
+    origins = frozenset(
+        origin.strip().lower() for origin in settings.allowed_origins.split(",") if origin.strip()
+    )
+
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         ADDRESS.set(client[0] if client else None)
-        if scope["type"] == "websocket" and scope["path"] == "/graphql":
+        if scope["type"] == "websocket" and is_foreign(scope, origins):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
+        elif scope["type"] == "websocket" and scope["path"] == "/graphql":
             await server.live.websocket(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/graphql":
             await endpoint(scope, receive, send)

@@ -241,6 +241,12 @@ class Settings(LiveSettings, BaseSettings):
         write="at least 32 characters, or nothing",
         min_length=32,
     )
+    allowed_origins: str = setting(
+        "",
+        "The web origins, beside this server's own, whose pages may open sockets: separated by commas.",
+        write="origins such as https://portal.example.com,https://desk.example.com",
+        pattern=r"^$|^https?://[^/,\s]+(\s*,\s*https?://[^/,\s]+)*$",
+    )
     body_limit_bytes: int = setting(
         1_048_576,
         "The largest request body; a larger one is answered 413.",

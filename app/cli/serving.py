@@ -44,6 +44,8 @@ HostOption = Annotated[
     typer.Option("--host", help="Serve on this address instead of OMS_HOST.", show_default=False),
 ]
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 EXAMPLE_QUERY = "{ orders(first: 3) { nodes { number status currentTotal { amount currencyCode } } } }"
 
 
@@ -82,6 +84,11 @@ def up(
     if data is None and settings.database_url is not None:
         fail(
             "`oms up` brings its own database: unset OMS_DATABASE_URL, or use `oms migrate` and `oms serve`."
+        )
+    if settings.host not in LOOPBACK and settings.development_secret is None:
+        fail(
+            f"`oms up` hands out tokens to this machine alone, but OMS_HOST is {settings.host}: unset it, or set "
+            "OMS_DEVELOPMENT_SECRET to a secret of yours."
         )
     check_port(settings.host, settings.port)
     server = embedded(settings)

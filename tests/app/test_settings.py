@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import settings
-from app.settings import SettingsError
+from app.settings import Environment, SettingsError, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,3 +92,21 @@ def test_a_file_env_in_the_working_directory_is_read_and_its_names_are_checked(
     (tmp_path / ".env").write_text("OMS_PROT=9002\n")
     with pytest.raises(SettingsError, match="OMS_PROT is not a setting: write OMS_PORT"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("OMS_GUEST_LINK_SECRET", "change-me-" * 4, "OMS_GUEST_LINK_SECRET looks like an example"),
+        ("OMS_GUEST_LINK_SECRET", "a" * 40, "OMS_GUEST_LINK_SECRET looks like an example"),
+        ("OMS_DATABASE_URL", "postgresql://oms:oms@db/oms", "holds the password of compose.yaml"),
+        ("OMS_DEVELOPMENT_SECRET", "x" * 40, "OMS_DEVELOPMENT_SECRET signs tokens for anybody"),
+    ],
+)
+def test_production_refuses_secrets_that_everybody_knows(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    load(environment=Environment.DEVELOPMENT)
+    with pytest.raises(SettingsError, match=sentence):
+        load(environment=Environment.PRODUCTION)

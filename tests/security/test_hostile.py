@@ -1,0 +1,209 @@
+"""Hostile documents, bodies and messages: refused with a GraphQL error or the protocol's code, never with a 500."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from app.auth import customer, guest, partner
+from domain.access import Principal
+from tests.serving import Api, served
+from tests.world import STAFF, make_world
+
+SEED = 20_261_123
+
+DOCUMENTS = {
+    "deep": "{ orders { nodes " + "{ customer { orders { nodes " * 200 + "{ id }" + " } } }" * 200 + " } }",
+    "wide": "{ " + " ".join(f"a{n}: __typename" for n in range(5_000)) + " }",
+    "aliases": "{ orders { nodes { " + " ".join(f"a{n}: id" for n in range(1_000)) + " } } }",
+    "duplicate fields": "{ orders { nodes { " + "id " * 3_000 + "} } }",
+    "ten thousand directives": "{ __typename " + "@include(if: true) " * 10_000 + "}",
+    "fragment fan-out": "{ ...f0 } "
+    + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(40))
+    + " fragment f40 on Query { __typename }",
+    "a cycle of fragments": "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }",
+    "a huge list": "{ nodes(ids: [" + ", ".join('"ord_x"' for _ in range(3_000)) + "]) { id } }",
+    "a deep value": "{ nodes(ids: " + "[" * 3_000 + "]" * 3_000 + ") { id } }",
+    "an integer of 5,000 digits": "{ orders(first: " + "9" * 5_000 + ") { totalCount } }",
+    "many operations": " ".join(f"query q{n} {{ __typename }}" for n in range(500)),
+    "a string of 500 KB": '{ node(id: "' + "x" * 500_000 + '") { id } }',
+    "braces alone": "{" * 20_000,
+    "a block string": '{ node(id: """' + "\n " * 20_000 + '""") { id } }',
+    "costly": "{ orders(first: 100) { nodes { lines { product { stockLevels(first: 100) { nodes { id } } } } } } }",
+    "SQL": '{ orders(filter: {search: "\'; drop table orders; --"}) { totalCount } nodes(ids: ["\' or 1=1"]) { id } }',
+}
+
+BODIES = {
+    "NaN": b'{"query":"{__typename}","variables":{"a":NaN}}',
+    "a lone surrogate": b'{"query":"{__typename}","variables":{"a":"\\ud800"}}',
+    "invalid UTF-8": b'{"query":"\xff\xfe"}',
+    "NUL": b'{"query":"{\x00}"}',
+    "an escaped NUL": b'{"query":"query($a: ID!) { node(id: $a) { id } }","variables":{"a":"\\u0000"}}',
+    "5,000 digits": b'{"query":"{__typename}","variables":{"a":' + b"9" * 5_000 + b"}}",
+    "nested 100,000 deep": b'{"query":"{__typename}","variables":{"a":'
+    + b"[" * 100_000
+    + b"]" * 100_000
+    + b"}}",
+    "a list": b"[]",
+    "null": b"null",
+    "a text": b'"{__typename}"',
+    "nothing": b"",
+    "half": b'{"query":"{__ty',
+    "a query that is a number": b'{"query":5}',
+    "variables that are a list": b'{"query":"{__typename}","variables":[]}',
+    "an operation name that is an object": b'{"query":"{__typename}","operationName":{}}',
+    "extensions that are a text": b'{"query":"{__typename}","extensions":"x"}',
+    "a batch": b'[{"query":"{__typename}"}]',
+}
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[Api]:
+    async with served(database_url, workers=False) as served_api:
+        yield served_api
+
+
+async def posted(api: Api, body: bytes, caller: Principal = STAFF) -> Any:
+    return await api.http.post(
+        "/graphql",
+        content=body,
+        headers={"authorization": f"Bearer {api.token(caller)}", "content-type": "application/json"},
+    )
+
+
+def looks_right(response: Any) -> None:
+    """An answer or a GraphQL error; never a server error, SQL, or a stack."""
+    assert response.status_code < 500, response.text[:500]
+    shown = response.json()
+    assert isinstance(shown.get("data", {}), dict | None)
+    for error in shown.get("errors", []):
+        assert isinstance(error["message"], str)
+        assert error.get("extensions", {}).get("code") != "INTERNAL", error
+    for betrayed in ("Traceback", "asyncpg", "sqlalchemy", "select ", "SQLSTATE"):
+        assert betrayed not in response.text
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_no_document_harms(api: Api, name: str) -> None:
+    response = await posted(api, json.dumps({"query": DOCUMENTS[name]}).encode())
+    looks_right(response)
+    if name not in ("SQL", "a string of 500 KB", "a block string", "duplicate fields"):
+        assert response.json().get("errors"), name
+        assert "data" not in response.json() or response.json()["data"] is None
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_no_body_harms(api: Api, name: str) -> None:
+    response = await posted(api, BODIES[name])
+    looks_right(response)
+    if name != "an escaped NUL":
+        assert response.status_code == 400 or name in ("a lone surrogate", "5,000 digits"), response.text[
+            :200
+        ]
+    assert (await posted(api, b'{"query":"{__typename}"}')).json()["data"] == {"__typename": "Query"}
+
+
+async def test_what_is_too_large_is_413_before_it_is_read(api: Api) -> None:
+    assert (await posted(api, b" " * 2_000_000)).status_code == 413
+
+
+def noise(chance: random.Random) -> bytes:
+    """Bytes, or JSON of every shape, or a request that is almost one."""
+    kind = chance.randrange(3)
+    if kind == 0:
+        return chance.randbytes(chance.randrange(200))
+    if kind == 1:
+        return json.dumps(value(chance, 4)).encode()
+    fields = ("query", "variables", "operationName", "extensions", "documentId", "id", "type", "payload")
+    sent: dict[str, Any] = {name: value(chance, 3) for name in chance.sample(fields, chance.randrange(5))}
+    if chance.random() < 0.5:
+        sent["query"] = "".join(
+            chance.choices('{}()[]:!@$." abcxyz_09\n#"orders nodes id', k=chance.randrange(80))
+        )
+    return json.dumps(sent).encode()
+
+
+def value(chance: random.Random, depth: int) -> Any:  # noqa: PLR0911 - one a kind of JSON
+    kind = chance.randrange(9 if depth else 6)
+    match kind:
+        case 0:
+            return None
+        case 1:
+            return chance.choice((True, False))
+        case 2:
+            return chance.choice((0, -1, 2**31, 2**63, 10**30, 1.5, -1e308))
+        case 3 | 4:
+            return "".join(chance.choices("aZ09 {}\"'\\\u0000\u2028😀\ud7ff", k=chance.randrange(12)))
+        case 5:
+            return chance.choice(
+                ("connection_init", "subscribe", "complete", "ping", "pong", "next", "error")
+            )
+        case 6 | 7:
+            return [value(chance, depth - 1) for _ in range(chance.randrange(4))]
+    return {str(value(chance, 0)): value(chance, depth - 1) for _ in range(chance.randrange(4))}
+
+
+async def test_random_bodies_are_answered_whoever_sends_them(api: Api, engine: Any) -> None:
+    world = await make_world(engine, {"a": 5})
+    order_id = await world.place(("a", 1))
+    callers = (
+        STAFF, partner("p", channels=(world.channel_id,)), customer(world.customer_id), guest(order_id),
+    )  # fmt: skip
+    chance = random.Random(SEED)  # noqa: S311 - the same every time
+    for number in range(400):
+        looks_right(await posted(api, noise(chance), callers[number % len(callers)]))
+
+
+async def test_random_messages_close_a_socket_with_a_code_of_the_protocol_or_are_answered(api: Api) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - the same every time
+    allowed = {4400, 4401, 4403, 4409, 4429, 1000}
+    init = json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {api.token(STAFF)}"}})
+    for number in range(120):
+        async with connect(api.websocket_url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+            if number % 3:
+                await socket.send(init)
+            try:
+                for _ in range(5):
+                    message = noise(chance)
+                    await socket.send(
+                        message if chance.random() < 0.2 else message.decode("utf-8", "replace")
+                    )
+                async with asyncio.timeout(0.05):
+                    while True:
+                        await socket.recv()
+            except (ConnectionClosed, TimeoutError):
+                pass
+            await socket.close()
+            assert socket.close_code in allowed, socket.close_code
+    assert await api.data(STAFF, "{ channels { totalCount } }") == {"channels": {"totalCount": 0}}
+
+
+async def test_a_bad_operation_does_not_end_the_good_ones_of_its_socket(api: Api) -> None:
+    async with connect(api.websocket_url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        await socket.send(
+            json.dumps(
+                {"type": "connection_init", "payload": {"authorization": f"Bearer {api.token(STAFF)}"}}
+            )
+        )
+        assert json.loads(await socket.recv())["type"] == "connection_ack"
+        for number, name in enumerate(("deep", "a cycle of fragments", "costly")):
+            await socket.send(
+                json.dumps({"type": "subscribe", "id": str(number), "payload": {"query": DOCUMENTS[name]}})
+            )
+            answer = json.loads(await socket.recv())
+            assert (answer["type"], answer["id"]) == ("error", str(number))
+        await socket.send(
+            json.dumps({"type": "subscribe", "id": "good", "payload": {"query": "{ __typename }"}})
+        )
+        answer = json.loads(await socket.recv())
+        assert answer == {
+            "type": "next", "id": "good", "payload": {**answer["payload"], "data": {"__typename": "Query"}},
+        }  # fmt: skip
