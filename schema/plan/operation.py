@@ -15,6 +15,7 @@ from graphql import (
     IntValueNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     Undefined,
     VariableNode,
     parse,
@@ -34,6 +35,11 @@ DEFAULT_PAGE = 20
 
 
 _UNREADABLE = "The document cannot be read: it is nested too deeply, or a number in it is too long."
+
+
+MAX_REPEATED = 50
+"""How often one selection may name the same field, or hold fragments without a name."""
+MAX_FRAGMENTS = 100
 
 
 class RequestError(Exception):
@@ -63,7 +69,7 @@ class Operation:
         self.inlined_variants: set[Any] = set()
         measured = measure(schema, self.definition, self.fragments, lambda node: 1)
         # Before validation, which is not linear in the document.
-        errors = refusals(measured, limits, SHAPE) or _validated(schema, document)
+        errors = refusals(measured, limits, SHAPE) or _repetitions(document) or _validated(schema, document)
         if errors:
             raise RequestError(*errors)
         self._variables = list(self.definition.variable_definitions or ())
@@ -164,6 +170,36 @@ def _chosen(document: DocumentNode, name: str | None) -> OperationDefinitionNode
         if operation.name is not None and operation.name.value == name:
             return operation
     raise refuse(f"Unknown operation named '{name[:100]}'.", "BAD_REQUEST")
+
+
+def _repetitions(document: DocumentNode) -> list[GraphQLError]:
+    """Validation compares each pair of fields with one name, and of fragments: both must be few."""
+    fragments = sum(isinstance(node, FragmentDefinitionNode) for node in document.definitions)
+    pending: list[SelectionSetNode] = [
+        node.selection_set
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode | FragmentDefinitionNode)
+    ]
+    most = 0
+    while pending:
+        seen: dict[str, int] = {}
+        for selection in pending.pop().selections:
+            inner = getattr(selection, "selection_set", None)
+            if inner is not None:
+                pending.append(inner)
+            name = getattr(selection, "alias", None) or getattr(selection, "name", None)
+            key = "" if name is None else name.value
+            seen[key] = seen.get(key, 0) + 1
+        most = max(most, *seen.values())
+    for what, value, maximum in (
+        ("fragments", fragments, MAX_FRAGMENTS),
+        ("repetitions", most, MAX_REPEATED),
+    ):
+        if value > maximum:
+            message = f"The document has too many {what}: {value}, at most {maximum}."
+            extensions = {"code": "LIMIT_EXCEEDED", "limit": what, "value": value, "maximum": maximum}
+            return [GraphQLError(message, extensions=extensions)]
+    return []
 
 
 def _validated(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:

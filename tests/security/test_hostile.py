@@ -14,32 +14,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from app.auth import customer, guest, partner
+from bench.documents import HOSTILE
 from domain.access import Principal
 from tests.serving import Api, served
 from tests.world import STAFF, make_world
 
 SEED = 20_261_123
-
-DOCUMENTS = {
-    "deep": "{ orders { nodes " + "{ customer { orders { nodes " * 200 + "{ id }" + " } } }" * 200 + " } }",
-    "wide": "{ " + " ".join(f"a{n}: __typename" for n in range(5_000)) + " }",
-    "aliases": "{ orders { nodes { " + " ".join(f"a{n}: id" for n in range(1_000)) + " } } }",
-    "duplicate fields": "{ orders { nodes { " + "id " * 3_000 + "} } }",
-    "ten thousand directives": "{ __typename " + "@include(if: true) " * 10_000 + "}",
-    "fragment fan-out": "{ ...f0 } "
-    + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(40))
-    + " fragment f40 on Query { __typename }",
-    "a cycle of fragments": "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }",
-    "a huge list": "{ nodes(ids: [" + ", ".join('"ord_x"' for _ in range(3_000)) + "]) { id } }",
-    "a deep value": "{ nodes(ids: " + "[" * 3_000 + "]" * 3_000 + ") { id } }",
-    "an integer of 5,000 digits": "{ orders(first: " + "9" * 5_000 + ") { totalCount } }",
-    "many operations": " ".join(f"query q{n} {{ __typename }}" for n in range(500)),
-    "a string of 500 KB": '{ node(id: "' + "x" * 500_000 + '") { id } }',
-    "braces alone": "{" * 20_000,
-    "a block string": '{ node(id: """' + "\n " * 20_000 + '""") { id } }',
-    "costly": "{ orders(first: 100) { nodes { lines { product { stockLevels(first: 100) { nodes { id } } } } } } }",
-    "SQL": '{ orders(filter: {search: "\'; drop table orders; --"}) { totalCount } nodes(ids: ["\' or 1=1"]) { id } }',
-}
 
 BODIES = {
     "NaN": b'{"query":"{__typename}","variables":{"a":NaN}}',
@@ -91,9 +71,9 @@ def looks_right(response: Any) -> None:
         assert betrayed not in response.text
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", HOSTILE)
 async def test_no_document_harms(api: Api, name: str) -> None:
-    response = await posted(api, json.dumps({"query": DOCUMENTS[name]}).encode())
+    response = await posted(api, json.dumps({"query": HOSTILE[name]}).encode())
     looks_right(response)
     if name not in ("SQL", "a string of 500 KB", "a block string", "duplicate fields"):
         assert response.json().get("errors"), name
@@ -196,7 +176,7 @@ async def test_a_bad_operation_does_not_end_the_good_ones_of_its_socket(api: Api
         assert json.loads(await socket.recv())["type"] == "connection_ack"
         for number, name in enumerate(("deep", "a cycle of fragments", "costly")):
             await socket.send(
-                json.dumps({"type": "subscribe", "id": str(number), "payload": {"query": DOCUMENTS[name]}})
+                json.dumps({"type": "subscribe", "id": str(number), "payload": {"query": HOSTILE[name]}})
             )
             answer = json.loads(await socket.recv())
             assert (answer["type"], answer["id"]) == ("error", str(number))
@@ -207,3 +187,20 @@ async def test_a_bad_operation_does_not_end_the_good_ones_of_its_socket(api: Api
         assert answer == {
             "type": "next", "id": "good", "payload": {**answer["payload"], "data": {"__typename": "Query"}},
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("document", "limit"),
+    [
+        ("{ orders { nodes { " + "id " * 51 + "} } }", "repetitions"),
+        ("{ orders { nodes { " + "... { id } " * 51 + "} } }", "repetitions"),
+        (
+            "{ orders { nodes { " + " ".join(f"...f{n}" for n in range(101)) + " } } } "
+            + " ".join(f"fragment f{n} on Order {{ id }}" for n in range(101)),
+            "fragments",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_validation_would_compare_pair_by_pair_is_bounded(api: Api, document: str, limit: str) -> None:
+    response = await posted(api, json.dumps({"query": document}).encode())
+    assert [error["extensions"]["limit"] for error in response.json()["errors"]] == [limit]
