@@ -46,12 +46,16 @@ class JoinedWrites:
         self._flush()
         self._transport.close()
 
+    def abort(self) -> None:
+        self._held = None
+        self._transport.abort()
+
     def is_closing(self) -> bool:
         return self._transport.is_closing()
 
     def _flush(self) -> None:
         held, self._held = self._held, None
-        if held is not None:
+        if held is not None and not self._transport.is_closing():
             self._transport.write(held)
 
 
