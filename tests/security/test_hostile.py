@@ -201,6 +201,8 @@ async def test_a_bad_operation_does_not_end_the_good_ones_of_its_socket(api: Api
         ),
     ],
 )  # fmt: skip
-async def test_what_validation_would_compare_pair_by_pair_is_bounded(api: Api, document: str, limit: str) -> None:
+async def test_what_validation_would_compare_pair_by_pair_is_bounded(
+    api: Api, document: str, limit: str
+) -> None:
     response = await posted(api, json.dumps({"query": document}).encode())
     assert [error["extensions"]["limit"] for error in response.json()["errors"]] == [limit]
