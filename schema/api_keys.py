@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import strawberry
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from db import api_keys as tables
 from domain.access import Scope
@@ -54,10 +55,11 @@ class ApiKey(Node):
 
 
 def _global_ids(column: sa.ColumnElement[Sequence[UUID] | None], prefix: Prefix) -> sa.ColumnElement[object]:
-    """NULL stays NULL; else the array of texts."""
+    """NULL, no bound, stays NULL; an empty array, bound to nothing, stays empty."""
     id = sa.func.unnest(column).column_valued("id")
     texts = sa.select(sa.func.array_agg(sa.literal_column(f"'{prefix}_'").concat(sa.cast(id, sa.Text()))))
-    return sa.case((column.is_not(None), texts.scalar_subquery()))
+    none = sa.cast(sa.literal_column("'{}'"), ARRAY(sa.Text()))
+    return sa.case((column.is_not(None), sa.func.coalesce(texts.scalar_subquery(), none)))
 
 
 @strawberry.input(description="A key for one system of one partner.")

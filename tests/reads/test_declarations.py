@@ -46,8 +46,8 @@ OF_LIST = "FROM price_list AS price_list_1, price AS this WHERE price_list_1.id 
 OF_ORDER_ITSELF = "that.order_id = this.id AND that.order_line_id IS NULL"
 OF_CHANNEL = "that.order_id IN (SELECT orders.id FROM orders WHERE orders.channel_id = ANY (given))"
 IDS = (
-    "CASE WHEN (this.{0} IS NOT NULL) THEN (SELECT array_agg('{1}_' || CAST(id AS TEXT)) AS array_agg_1 "
-    "FROM unnest(this.{0}) AS id) END"
+    "CASE WHEN (this.{0} IS NOT NULL) THEN coalesce((SELECT array_agg('{1}_' || CAST(id AS TEXT)) AS array_agg_1 "
+    "FROM unnest(this.{0}) AS id), CAST('{{}}' AS TEXT[])) END"
 )
 KINDS = (
     "ORDER", "PAYMENT", "REFUND", "FULFILLMENT_ORDER", "SHIPMENT", "PACKAGE", "RETURN", "DISCREPANCY", "STOCK_LEVEL",
