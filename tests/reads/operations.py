@@ -361,13 +361,13 @@ class Generator:
         names = [name for name in type_.fields if self.facts.choices[type_.name, name]]
         if self.chance.random() < 0.25:
             chosen = {name: self.chance.choice(self.facts.choices[type_.name, name]).value for name in
-                      self.chance.sample(names, 2 if len(names) > 1 else 1)}  # fmt: skip
+                      self.chance.sample(names, min(len(names), 2))}  # fmt: skip
             absent = self.chance.choice(list(type_.fields))
             whole = Variable(self._name("v"), type_.name, {absent: None, **chosen})
             variables.append(whole)
             return f"filter: ${whole.name}"
         parts = []
-        for name in self.chance.sample(names, self.chance.choice((1, 1, 2))):
+        for name in self.chance.sample(names, min(len(names), self.chance.choice((1, 1, 2)))):
             choice = self.chance.choice(self.facts.choices[type_.name, name])
             if self.chance.random() < 0.4:
                 variable = Variable(self._name("v"), str(type_.fields[name].type), choice.value)
