@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from app.auth import ENDLESS, Caller
 from db.api_keys import ApiKey
 from db.engine import Engine, NoConnection
-from db.reads import Reads, ReadsBusy
+from db.reads import Reads
 from domain import api_keys
 from domain.access import STAFF_SCOPES, Principal, PrincipalKind, Scope
 from domain.revocations import RevokedKind
@@ -38,7 +38,7 @@ UNKNOWN_SECONDS = 2.0
 """How long a key that does not exist is refused without being looked up again."""
 MAX_UNKNOWN = 10_000
 
-FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ReadsBusy, NoConnection)
+FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, NoConnection)
 
 _VERSION = "select version from access_version"
 _REVOKED = """

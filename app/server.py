@@ -34,7 +34,8 @@ from app.throttle import ChargedSubscriptions, RedisBuckets, Throttle
 from app.workers import Workers
 from db import visibility
 from db.engine import Engine, create_write_engine
-from db.reads import Reads, ReadsBusy
+from db.pool import NoConnection
+from db.reads import Reads
 from domain.access import Principal
 from resolvers.context import Context
 from resolvers.root import make_schema
@@ -198,7 +199,7 @@ class Server:
             return "starting or stopping"
         try:
             await self.primary.fetch_row("select 1", ())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ReadsBusy) as error:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, NoConnection) as error:
             log.warning("not_ready", error=str(error))
             return "the database does not answer"
         return None

@@ -27,7 +27,7 @@ class Pool:
         self, connect: Callable[[], Awaitable[Connection]], *, size: int, acquire_timeout_seconds: float
     ) -> None:
         self._connect = connect
-        self._size = size
+        self.size = size
         self._acquire_timeout = acquire_timeout_seconds
         self._idle: list[Connection] = []
         self._count = 0
@@ -35,7 +35,7 @@ class Pool:
 
     async def take(self) -> Connection:
         """Raises NoConnection, or what the driver raises when it cannot connect."""
-        if not self._idle and self._count >= self._size:
+        if not self._idle and self._count >= self.size:
             await self._wait()
         while self._idle:
             connection = self._idle.pop()
@@ -71,9 +71,9 @@ class Pool:
         self._waiting.append(turn)
         try:
             async with asyncio.timeout(self._acquire_timeout):
-                while not self._idle and self._count >= self._size:
+                while not self._idle and self._count >= self.size:
                     await turn
-                    if not self._idle and self._count >= self._size:
+                    if not self._idle and self._count >= self.size:
                         turn = asyncio.get_running_loop().create_future()
                         self._waiting.appendleft(turn)
         except TimeoutError:

@@ -1,15 +1,11 @@
-"""The pool that reads use: raw asyncpg connections in autocommit that never hold session state.
+"""Where reads run: single statements in autocommit, or read-only transactions to their end, on a pool of their own.
 
-SQLAlchemy's and asyncpg's own pools reset a connection after each use, which costs a
-round trip; a connection that only ever runs single statements, or read-only
-transactions to their end, has nothing to reset. One whose statement was cancelled
-is discarded, because the server may still be busy with it.
+A connection whose statement was cancelled is discarded, because the server may still be busy with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from db.engine import asyncpg_dsn
+from db.pool import Pool
 
 STATEMENT_CACHE_SIZE = 2_048
 """At least as many as the planner keeps plans: a statement that is prepared again costs a round trip."""
@@ -35,12 +32,8 @@ GOING = (
 """What a server says last on a connection."""
 
 
-class ReadsBusy(Exception):
-    """No connection became free in time."""
-
-
 class Reads:
-    """At most `size` connections; the most recently used is used next, so that few stay warm."""
+    """At most `size` connections. Whatever asks raises `NoConnection` when none becomes free in time."""
 
     def __init__(
         self,
@@ -51,30 +44,25 @@ class Reads:
         acquire_timeout_seconds: float = 5.0,
     ) -> None:
         self._dsn = asyncpg_dsn(url)
-        self._size = size
         self._statement_timeout = statement_timeout_seconds
-        self._acquire_timeout = acquire_timeout_seconds
-        self._idle: list[asyncpg.Connection[Any]] = []
-        self._count = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._connect_timeout = acquire_timeout_seconds
+        self._pool = Pool(self._connect, size=size, acquire_timeout_seconds=acquire_timeout_seconds)
         self._closed = False
 
     async def open(self, connections: int = 1) -> None:
         """Connect, so that a wrong address stops the start-up and not the first request."""
-        made = [await self._take() for _ in range(min(connections, self._size))]
+        made = [await self._pool.take() for _ in range(min(connections, self._pool.size))]
         for connection in made:
-            self._give_back(connection, healthy=True)
+            self._pool.give_back(connection, healthy=True)
 
     async def close(self) -> None:
         self._closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.close(timeout=2)
+        await self._pool.close()
 
     async def fetch_row(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
         """The one row of a statement, in autocommit."""
         # As in `connection`, without the generator around it: this is what every query goes through.
-        connection = await self._take()
+        connection = await self._pool.take()
         healthy = False
         try:
             row = await connection.fetchrow(sql, *values)
@@ -83,7 +71,7 @@ class Reads:
             healthy = _in_step(error)
             raise
         finally:
-            self._give_back(connection, healthy=healthy)
+            self._pool.give_back(connection, healthy=healthy and not self._closed)
         return row  # type: ignore[return-value] # one row, by contract
 
     async def fetch(self, sql: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
@@ -93,7 +81,7 @@ class Reads:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A connection; leave no transaction and no session state behind."""
-        connection = await self._take()
+        connection = await self._pool.take()
         healthy = False
         try:
             yield connection
@@ -102,7 +90,7 @@ class Reads:
             healthy = _in_step(error)
             raise
         finally:
-            self._give_back(connection, healthy=healthy)
+            self._pool.give_back(connection, healthy=healthy and not self._closed)
 
     async def position(self) -> str:
         """How far the primary has written: what a replica must have replayed to show all of it."""
@@ -136,58 +124,10 @@ class Reads:
         ):
             yield connection
 
-    async def _take(self) -> asyncpg.Connection[Any]:
-        if not self._idle and self._count >= self._size:
-            await self._wait()
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
-            self._count -= 1
-        self._count += 1
-        try:
-            return await self._connect()
-        except BaseException:
-            self._count -= 1
-            self._wake()
-            raise
-
-    async def _wait(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            async with asyncio.timeout(self._acquire_timeout):
-                while not self._idle and self._count >= self._size:
-                    await turn
-                    if not self._idle and self._count >= self._size:
-                        turn = asyncio.get_running_loop().create_future()
-                        self._waiting.appendleft(turn)
-        except TimeoutError:
-            raise ReadsBusy("no database connection became free in time") from None
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._wake()  # the turn was ours; somebody else may have it
-            raise
-
-    def _give_back(self, connection: asyncpg.Connection[Any], *, healthy: bool) -> None:
-        if healthy and not self._closed and not connection.is_closed() and not connection.is_in_transaction():
-            self._idle.append(connection)
-        else:
-            connection.terminate()
-            self._count -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-
     async def _connect(self) -> asyncpg.Connection[Any]:
         return await asyncpg.connect(
             self._dsn,
-            timeout=self._acquire_timeout,
+            timeout=self._connect_timeout,
             statement_cache_size=STATEMENT_CACHE_SIZE,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=1 << 20,

@@ -12,7 +12,7 @@ import orjson
 import structlog
 from graphql import GraphQLError
 
-from db.reads import ReadsBusy
+from db.pool import NoConnection
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ def masked(error: BaseException, path: list[str | int] | None, what: str) -> Gra
                 path=path,
                 extensions={"code": "TIMEOUT"},
             )
-        case ReadsBusy():
+        case NoConnection():
             return GraphQLError(
                 "The database is busy; try again.", path=path, extensions={"code": "UNAVAILABLE"}
             )

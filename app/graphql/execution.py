@@ -16,7 +16,8 @@ from strawberry.exceptions import StrawberryInputCoercionError
 from app.graphql.answers import MUTATION, Result, error_json, masked, refused, with_throttle
 from app.graphql.deadlines import Deadlines
 from app.throttle import Throttle, Throttled
-from db.reads import Reads, ReadsBusy
+from db.pool import NoConnection
+from db.reads import Reads
 from domain.access import Principal, VisibilityClass
 from domain.errors import Refused
 from schema.plan.arguments import InputError, Variables
@@ -48,7 +49,7 @@ FAILED = (
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
-    ReadsBusy,
+    NoConnection,
 )
 
 ContextFactory = Callable[[Principal], Any]

@@ -10,7 +10,8 @@ import asyncpg
 import orjson
 import structlog
 
-from db.reads import Reads, ReadsBusy
+from db.pool import NoConnection
+from db.reads import Reads
 from domain.access import Principal
 
 log = structlog.get_logger("live")
@@ -18,7 +19,7 @@ log = structlog.get_logger("live")
 LOST = (
     OSError,
     TimeoutError,
-    ReadsBusy,
+    NoConnection,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what the driver may say of a connection killed at the wrong moment
     asyncpg.PostgresConnectionError,
