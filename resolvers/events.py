@@ -95,12 +95,14 @@ def order_events(
     ShipmentEvent,
     scope=Scope.EVENTS_READ,
     description=(
-        "What happens to shipments and to their parcels: to those of one order, or to all that you may see and the "
-        f"filter lets through. {AFTER}."
+        "What happens to shipments and to their parcels: to one, to those of one order, or to all that you may see "
+        f"and the filter lets through. {AFTER}; for one shipment or order `extensions.snapshot` is then its newest "
+        "event as selected, and `extensions.head` the cursor to go on from."
     ),
 )
 def shipment_events(
     info: Info,
+    shipment_id: strawberry.ID | None = None,
     order_id: strawberry.ID | None = None,
     filter: ShipmentEventFilter | None = None,
     after: str | None = None,
@@ -108,6 +110,7 @@ def shipment_events(
 ) -> Source:
     chosen = filter or ShipmentEventFilter()
     selection = Selection(
+        shipments=_one(shipment_id, Prefix.SHIPMENT, "shipmentId"),
         orders=_one(order_id, Prefix.ORDER, "orderId"),
         channels=_ids(chosen.channels, Prefix.CHANNEL, "channels"),
         customers=_ids(chosen.customers, Prefix.CUSTOMER, "customers"),

@@ -20,6 +20,7 @@ from db.base import JSONObject
 from db.engine import Session
 from db.events import EventLog, Outbox, Relay
 from db.products import Product
+from db.shipments import Shipment
 from domain.events import AggregateKind, EventType
 from domain.orders import Origin
 
@@ -101,6 +102,7 @@ class Selection:
     orders: frozenset[UUID] | None = None
     products: frozenset[UUID] | None = None
     returns: frozenset[UUID] | None = None
+    shipments: frozenset[UUID] | None = None
     customers: frozenset[UUID] | None = None
     channels: frozenset[UUID] | None = None
     locations: frozenset[UUID] | None = None
@@ -120,8 +122,9 @@ class Selection:
 
     @property
     def single(self) -> bool:
-        """Whether it follows one order or one return."""
-        return any(chosen is not None and len(chosen) == 1 for chosen in (self.orders, self.returns))
+        """Whether it follows one order, one return or one shipment."""
+        chosen = (self.orders, self.returns, self.shipments)
+        return any(one is not None and len(one) == 1 for one in chosen)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -136,6 +139,7 @@ _COLUMNS = {
     "orders": "order_id",
     "products": "product_id",
     "returns": "return_id",
+    "shipments": "shipment_id",
     "customers": "customer_id",
     "channels": "channel_id",
     "locations": "location_id",
@@ -150,25 +154,43 @@ MATCHED = ("position", "created_at", "logged_at", "subject_id", *_COLUMNS.values
 SUBJECTS = ("order_id", "return_id", "subject_id")
 """Columns that name what an event is about, for those who want the newest of each alone."""
 
-INDEXED = frozenset({"order_id", "product_id", "customer_id"})
+INDEXED = frozenset({"order_id", "product_id", "customer_id", "shipment_id"})
 """Columns by which the log can be read without reading what lies between."""
 
 
+_SHIPMENT_ID = sa.case(
+    (
+        _LOG.subject_kind == sa.literal_column("'PACKAGE'"),
+        sa.cast(_LOG.details.op("->>")(sa.literal_column("'shipmentId'")), sa.Uuid()),
+    ),
+    else_=_LOG.subject_id,
+)
+"""The subject, or the shipment of the parcel that it is; of other subjects it is no shipment's id."""
+
+
+def _column(name: str) -> sa.ColumnElement[Any]:
+    return _SHIPMENT_ID if name == "shipment_id" else _LOG[name]
+
+
 def _type(column: str) -> sa.types.TypeEngine[Any]:
-    kind = _LOG[column].type
+    kind = _column(column).type
     return sa.Text() if isinstance(kind, sa.Enum) else kind
 
 
 def _conditions(columns: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     """What a selection of these columns demands, the values bound under their names: see `Selection.values`."""
-    return [
-        _LOG[column] == sa.any_(sa.bindparam(f"{column}s", type_=ARRAY(_type(column)))) for column in columns
-    ]
+    chosen = {column: sa.bindparam(f"{column}s", type_=ARRAY(_type(column))) for column in columns}
+    conditions = [_column(column) == sa.any_(values) for column, values in chosen.items()]
+    if "shipment_id" in chosen:  # no index has it; their orders' events are few
+        theirs = sa.select(Shipment.order_id).where(Shipment.id == sa.any_(chosen["shipment_id"]))
+        conditions.append(_LOG.order_id == sa.any_(sa.func.array(theirs.scalar_subquery())))
+    return conditions
 
 
 def matched_after() -> sa.Select[Any]:
     """What decides who is told, of the events after `:after`, at most `:limit`."""
-    return sa.select(*(_LOG[name] for name in MATCHED)).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
+    matched = (_column(name).label(name) for name in MATCHED)
+    return sa.select(*matched).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
 
 
 def selected(columns: Sequence[str]) -> sa.Select[Any]:

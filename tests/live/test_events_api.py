@@ -274,7 +274,8 @@ async def test_changes_of_stock_are_followed_by_sku_and_location(api: Api, world
 
 
 SHIPMENT_EVENTS = (
-    "subscription($order: ID, $filter: ShipmentEventFilter) { shipmentEvents(orderId: $order, filter: $filter) "
+    "subscription($id: ID, $order: ID, $filter: ShipmentEventFilter, $after: String) { "
+    "shipmentEvents(shipmentId: $id, orderId: $order, filter: $filter, after: $after) "
     "{ cursor type version occurredAt fromStatus toStatus details shipment { id status } "
     "package { trackingNumber } order { id } } }"
 )
@@ -312,6 +313,40 @@ async def test_shipments_and_their_parcels_are_followed_by_order_location_and_ty
         assert {event["order"]["id"] for event in seen} == {order_id_text(mine)}
         assert {event["shipment"]["id"] for event in seen} == {format_id("shp", shipment_id)}
         assert await nowhere.client.silent(0.1)
+
+
+async def test_one_shipment_is_followed_with_its_parcels_from_any_place(api: Api, world: World) -> None:
+    order_id = await world.place(("a", 2))
+    sent_from = await accepted(world, order_id)
+    await relayed(world)
+    start = await head_of(api)
+    first = await ship(world, sent_from, 1, tracking="TRACK-1")
+    second = await ship(world, sent_from, 1, tracking="TRACK-2")
+    for number in (1, 2):
+        await report(world, scan(str(number), CarrierEventKind.PICKED_UP, tracking=f"TRACK-{number}"))
+    await relayed(world)
+    for shipment_id in (first, second):
+        assert shipment_id is not None
+        asked = format_id("shp", shipment_id)
+        async with follow(api, guest(order_id), SHIPMENT_EVENTS, id=asked, after=start) as following:
+            seen = await following.events(1)
+            while seen[-1]["type"] != "DELIVERY_UPDATED":
+                seen += await following.events(1)
+            assert {event["shipment"]["id"] for event in seen} == {asked}
+            assert await following.client.silent(0.1)
+    live = format_id("shp", second)
+    async with (
+        follow(api, STAFF, SHIPMENT_EVENTS, id=live) as following,
+        follow(api, STAFF, SHIPMENT_EVENTS, id=format_id("shp", uuid4())) as nobody,
+    ):
+        await report(world, scan("3", CarrierEventKind.DELIVERED, tracking="TRACK-1"))
+        await report(world, scan("4", CarrierEventKind.DELIVERED, tracking="TRACK-2"))
+        seen = await following.events(1)
+        assert (seen[0]["shipment"]["id"], seen[0]["package"]) == (live, {"trackingNumber": "TRACK-2"})
+        assert await nobody.client.silent(0.1)
+    async with follow(api, STAFF, SHIPMENT_EVENTS, id=live, after=str(cursors.Cursor(uuid4(), 1))) as expired:
+        extensions = (await expired.error())["extensions"]
+    assert (extensions["code"], extensions["snapshot"]["shipment"]["id"]) == ("CURSOR_EXPIRED", live)
 
 
 async def test_returns_are_followed_by_return_and_by_order(api: Api, world: World) -> None:
