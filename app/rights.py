@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphql import GraphQLObjectType
+from graphql import GraphQLInputObjectType, GraphQLObjectType
 
 from domain.access import PORTAL_SCOPES, STAFF_SCOPES, Scope
 from domain.rights import ROWS, SCOPES
 from resolvers.root import make_schema
 from schema.plan.catalog import Catalog, catalog_of
+from schema.plan.inputs import Where
+from schema.plan.reading import PLAN
 
 INTRODUCTION = """\
 # Who may do and see what
@@ -29,7 +31,7 @@ def markdown() -> str:
             *_section("Scopes", _scopes()),
             *_section("Rows, by the bounds of who asks", _rows(catalog)),
             *_section("Root fields", _root_fields(catalog)),
-            *_section("Fields with a scope of their own", _fields(catalog)),
+            *_section("Fields and filters with a scope of their own", _fields(catalog)),
         ]
     )
 
@@ -78,3 +80,9 @@ def _fields(catalog: Catalog) -> Iterator[tuple[str, ...]]:
                 read = catalog.read(field)
                 if read is not None and read.scope is not None:
                     yield f"`{name}.{field_name}`", f"`{read.scope}`"
+        elif isinstance(type_, GraphQLInputObjectType):
+            for field_name, member in type_.fields.items():
+                where = member.extensions["strawberry-definition"].metadata.get(PLAN)
+                if isinstance(where, Where) and where.scope is not None:
+                    less = ", or it looks at less" if where.unscoped else ""
+                    yield f"`{name}.{field_name}`", f"`{where.scope}`{less}"

@@ -12,18 +12,21 @@ CANDIDATES = 1_000
 """How many rows that `matches` finds are sorted at most: its index gives them in no order."""
 
 
-def matches(search: Any, text: Any) -> sa.ColumnElement[bool]:
+_SIMPLE: sa.ColumnClause[Any] = sa.literal_column("'simple'::regconfig")
+
+
+def matches(search: Any, text: Any, *, only: Any = None) -> sa.ColumnElement[bool]:
     """Whether a tsvector column holds, for every word of `text`, a word that begins with it.
 
     Words are quoted lexemes, so that no character of them is taken for an operator; a
-    text without words finds nothing.
+    text without words finds nothing. `only` is the part of what was indexed that must hold the words by itself.
     """
     word = sa.func.regexp_split_to_table(text, r"\s+").table_valued("word", name="typed").render_derived()
     quoted = sa.func.replace(sa.func.replace(word.c.word, "\\", "\\\\"), "'", "''")
     query = (
         sa.select(
             sa.func.to_tsquery(
-                sa.literal_column("'simple'::regconfig"),
+                _SIMPLE,
                 sa.func.string_agg(sa.literal("'").concat(quoted).concat("':*"), " & "),
             )
         )
@@ -31,7 +34,10 @@ def matches(search: Any, text: Any) -> sa.ColumnElement[bool]:
         .where(word.c.word != "")
         .scalar_subquery()
     )
-    return search.op("@@", is_comparison=True)(query)  # type: ignore[no-any-return] # `search` is any column
+    found: sa.ColumnElement[bool] = search.op("@@", is_comparison=True)(query)
+    if only is None:
+        return found
+    return sa.and_(found, sa.func.to_tsvector(_SIMPLE, only).op("@@", is_comparison=True)(query))
 
 
 def matches_external_id(kind: str, entity_id: Any, wanted: Any) -> sa.ColumnElement[bool]:

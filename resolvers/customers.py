@@ -39,7 +39,9 @@ class CustomerFilter:
         lambda row: row.company_id, "Of one of these companies.", node="cmp"
     )
     emails: list[str] | None = among(
-        lambda row: row.email, "With one of these e-mail addresses, as they were given."
+        lambda row: row.email,
+        "With one of these e-mail addresses, as they were given.",
+        scope=Scope.CUSTOMERS_CONTACT,
     )
     external_id: ExternalIdFilter | None = where(
         lambda row, v: matches_external_id("CUSTOMER", row.id, v), "That a partner's system calls so."
@@ -48,8 +50,10 @@ class CustomerFilter:
     updated_before: datetime | None = where(lambda row, v: row.updated_at < v, "Changed before.")
     search: str | None = where(
         lambda row, v: matches(row.search, v),
-        "Whose name or e-mail address holds words that begin so.",
+        "Whose name or e-mail address holds words that begin so; without `customers:contact`, whose name.",
         candidates=CANDIDATES,
+        scope=Scope.CUSTOMERS_CONTACT,
+        unscoped=lambda row, v: matches(row.search, v, only=row.name),
     )
 
 

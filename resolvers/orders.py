@@ -78,8 +78,10 @@ class OrderFilter:
     updated_before: datetime | None = where(lambda o, v: o.updated_at < v, "Changed before.")
     search: str | None = where(
         lambda o, v: matches(o.search, v),
-        "Whose number, e-mail or recipient holds words that begin so.",
+        "Whose number, e-mail or recipient holds words that begin so; without `customers:contact`, whose number.",
         candidates=CANDIDATES,
+        scope=Scope.CUSTOMERS_CONTACT,
+        unscoped=lambda o, v: matches(o.search, v, only=o.number),
     )
 
 

@@ -11,6 +11,7 @@ from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import UNRESOLVED, FieldType, StrawberryField
 from strawberry.types.unset import UNSET
 
+from domain.access import Scope
 from domain.rights import needs
 from schema.plan.reading import PLAN, Read
 
@@ -57,9 +58,11 @@ class PlannedField(StrawberryField):
 
 def with_scope(description: str | None, read: Read | None) -> str | None:
     """The description, and what the field needs."""
-    if read is None or read.scope is None:
-        return description
-    return needs(read.scope) if description is None else f"{description} {needs(read.scope)}"
+    return description if read is None or read.scope is None else with_need(description, read.scope)
+
+
+def with_need(description: str | None, scope: Scope) -> str:
+    return needs(scope) if description is None else f"{description} {needs(scope)}"
 
 
 def field(

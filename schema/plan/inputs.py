@@ -10,7 +10,8 @@ from typing import Any, TypeVar, dataclass_transform
 import sqlalchemy as sa
 import strawberry
 
-from schema.plan.fields import PlannedField, argument, register
+from domain.access import Scope
+from schema.plan.fields import PlannedField, argument, register, with_need
 from schema.plan.reading import PLAN, OrderBy, Sort, SortKey
 
 T = TypeVar("T")
@@ -84,13 +85,16 @@ class Where:
     """A filter field: the condition it adds when a value is given; `node` is the prefix of ids it takes.
 
     `candidates` is how many rows that fulfil the filter are sorted at most; `each` is the column that has one of
-    the values, where the value is a list of them.
+    the values, where the value is a list of them. A caller without `scope` gets the condition `unscoped`, or is
+    refused where there is none.
     """
 
     condition: Callable[[Any, Any], Any]
     node: str | None = None
     candidates: int | None = None
     each: Callable[[Any], Any] | None = None
+    scope: Scope | None = None
+    unscoped: Callable[[Any, Any], Any] | None = None
 
 
 def where(
@@ -99,12 +103,17 @@ def where(
     *,
     node: str | None = None,
     candidates: int | None = None,
+    scope: Scope | None = None,
+    unscoped: Callable[[Any, Any], Any] | None = None,
 ) -> Any:
     """`condition(row, value)`; with `node` the value is a global id (or a list of them), bound as UUID.
 
     `candidates` is for a condition whose index gives rows in no order that could be asked for, such as a
     search of text: of the rows that the whole filter leaves and the caller may see, so many are taken as they
     come, and only those are sorted, paged through and counted.
+
+    `scope` is that of the fields whose values the condition betrays. `unscoped` is what the filter means to a
+    caller without it, over what that caller may read; without `unscoped` it is refused, as the fields are.
     """
     if candidates is not None:
         bounded = (
@@ -112,21 +121,30 @@ def where(
             "counted, not the first of any sort: search for more words, or filter further."
         )
         description = bounded if description is None else f"{description} {bounded}"
-    return _filter_field(description, Where(condition, node, candidates))
+    return _filter_field(description, Where(condition, node, candidates, scope=scope, unscoped=unscoped))
 
 
-def among(column: Callable[[Any], Any], description: str | None = None, *, node: str | None = None) -> Any:
-    """A list of values, one of which `column(row)` has; an empty list leaves no row.
+def among(
+    column: Callable[[Any], Any],
+    description: str | None = None,
+    *,
+    node: str | None = None,
+    scope: Scope | None = None,
+) -> Any:
+    """A list of values, one of which `column(row)` has; an empty list leaves no row. `scope` as for `where`.
 
     Where an index begins with the column and goes on as the page is sorted, the page is merged from a
     page for each value.
     """
     return _filter_field(
-        description, Where(lambda row, values: column(row) == sa.any_(values), node, each=column)
+        description,
+        Where(lambda row, values: column(row) == sa.any_(values), node, each=column, scope=scope),
     )
 
 
 def _filter_field(description: str | None, where: Where) -> PlannedField:
+    if where.scope is not None and where.unscoped is None:
+        description = with_need(description, where.scope)
     return PlannedField(default=strawberry.UNSET, description=description, metadata={PLAN: where})
 
 

@@ -84,7 +84,7 @@ class _Page:
         self._compiler = compiler
         self._read = read
         self._parent = parent
-        self._given = list(_filters(field, arguments))
+        self._given = list(_filters(compiler, field, arguments))
         self._candidates = min(
             (where.candidates for where, _, _ in self._given if where.candidates), default=None
         )
@@ -108,8 +108,12 @@ class _Page:
         conditions.append(self._compiler.visible(self._planned, row, with_parent=with_parent))
         for where, value in self._filters:
             if merged is None or where is not merged.where:
-                conditions.append(where.condition(row, value))
+                conditions.append(self._condition_of(where)(row, value))
         return conditions
+
+    def _condition_of(self, where: Where) -> Callable[[Any, Any], Any]:
+        scoped = where.scope is None or where.scope in self._compiler.caller.scopes
+        return where.condition if scoped or where.unscoped is None else where.unscoped
 
     @property
     def row(self) -> Row:
@@ -310,8 +314,10 @@ def _page_size(value: Any) -> int:
     return int(value)
 
 
-def _filters(field: GraphQLField, arguments: dict[str, Given]) -> Iterator[tuple[Where, Given, Any]]:
-    """The filter's fields that are given, with their values and GraphQL types."""
+def _filters(
+    compiler: Compiler, field: GraphQLField, arguments: dict[str, Given]
+) -> Iterator[tuple[Where, Given, Any]]:
+    """The filter's fields that are given, with their values and GraphQL types; refuses those not allowed."""
     given = arguments.get("filter")
     if given is None or given.value is None:
         return
@@ -320,7 +326,10 @@ def _filters(field: GraphQLField, arguments: dict[str, Given]) -> Iterator[tuple
     for name, definition in type_.fields.items():
         member = given.fields.get(name)
         if member is not None and member.value is not None:
-            yield definition.extensions["strawberry-definition"].metadata[PLAN], member, definition.type
+            where: Where = definition.extensions["strawberry-definition"].metadata[PLAN]
+            if where.unscoped is None:
+                compiler.demand(where.scope, f"{type_.name}.{name}")
+            yield where, member, definition.type
 
 
 def _is_served(table: Any, column: str, fixed: set[str], order: list[str | None]) -> bool:
