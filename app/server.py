@@ -7,6 +7,7 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
+from datetime import UTC, datetime
 
 import asyncpg
 import structlog
@@ -41,6 +42,7 @@ from resolvers.context import Context
 from resolvers.root import make_schema
 from schema.plan.limits import Limits
 from schema.plan.planner import Planner
+from services.audit import Call
 from services.unit_of_work import UnitOfWork
 
 GARBAGE = (5_000, 20, 15)
@@ -120,6 +122,7 @@ class Server:
             self._context,
             deadline_seconds=timeout,
             throttle=self.throttle,
+            note_refused=self._note_refused,
         )
         trusted = settings.trusted_documents
         self.documents = PersistedDocuments(trusted_documents(trusted) if trusted else None)
@@ -149,6 +152,11 @@ class Server:
             address=ADDRESS.get(),
             sign_guest_token=None if self.links is None else self.links.sign,
         )
+
+    def _note_refused(self, principal: Principal, mutation: str) -> None:
+        context = self._context(principal)
+        call = Call(mutation, context.address, context.request_id or None)
+        self.unit_of_work.refused.note(call, "FORBIDDEN", actor=principal, now=datetime.now(UTC))
 
     async def start(self) -> None:
         await self.primary.open()

@@ -53,6 +53,7 @@ FAILED = (
 )
 
 ContextFactory = Callable[[Principal], Any]
+NoteRefused = Callable[[Principal, str], None]
 
 
 class _Answer:
@@ -83,7 +84,8 @@ class Executor:
 
     `reads` answers queries (a replica may), `primary` what was just written;
     `context_for` makes what mutations get as `info.context`, once per request.
-    A request is given up after `deadline_seconds`, whatever it waits for.
+    A request is given up after `deadline_seconds`, whatever it waits for. `note_refused` is told of each
+    mutation, by its name, that its caller lacks a scope for.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class Executor:
         *,
         deadline_seconds: float = 30.0,
         throttle: Throttle | None = None,
+        note_refused: NoteRefused | None = None,
     ) -> None:
+        self._note_refused = note_refused
         self._throttle = throttle
         self._deadlines = Deadlines(deadline_seconds)
         self._planner = planner
@@ -117,6 +121,7 @@ class Executor:
 
         `consistency` is a position of the primary's log that the answer must not be older than.
         """
+        operation = None
         try:
             operation = self._planner.operation(text, operation_name)
             if operation.kind is OperationType.MUTATION and not mutations:
@@ -127,7 +132,11 @@ class Executor:
                 None if throttle is None else await throttle.charge(principal, planned.plan.cost.requested)
             )
         except RequestError as error:
-            return self._refused(error, principal)
+            result = self._refused(error, principal)
+            if result.status == 403 and operation is not None and self._note_refused is not None:
+                for name in self._planner.mutations_of(operation, variables):
+                    self._note_refused(principal, name)
+            return result
         except Exception as error:
             return refused([masked(error, None, "plan")], 500)
         if isinstance(planned.plan, QueryPlan):
@@ -285,6 +294,8 @@ class Executor:
             converted = self._planner.converted(call, arguments)
         except (StrawberryInputCoercionError, GraphQLError) as error:
             raise InputError(str(error)) from error
+        bound = self._planner.values_of(principal)
+        plan.entities.check_values(values, bound)
         info = Info(context, call.nodes[0].name.value, plain(arguments))
         try:
             payload = await call.call.function(info, **converted)
@@ -293,7 +304,6 @@ class Executor:
         rendering = plan.entities.rendering()
         rendering.value(call.field.type, call.nodes, payload, call.name)
         found = {}
-        bound = self._planner.values_of(principal)
         for selection, keys in rendering.wanted().items():
             statement = plan.entities.statement(selection, rendering.selections[selection])
             parameters = statement.values(values, {**bound, "keys": keys})

@@ -156,7 +156,24 @@ class Planner:
         if operation.kind is OperationType.SUBSCRIPTION:
             raise refuse("Subscriptions need a transport that streams.", "BAD_REQUEST")
         entities = self.entities(collector, values, caller, inline=inline)
-        return MutationPlan(operation, self._calls(type_, collected, caller), cost, entities)
+        calls = self._calls(type_, collected, caller)
+        for call in calls:
+            if isinstance(call, CallPlan):
+                try:
+                    entities.prepare(call.field.type, call.nodes)
+                except InputError as error:
+                    raise RequestError(input_error(error, call.key, call.nodes)) from None
+        return MutationPlan(operation, calls, cost, entities)
+
+    def mutations_of(self, operation: Operation, raw: Mapping[str, Any]) -> list[str]:
+        """The names of the mutations that this request would run, one after the other."""
+        if operation.kind is not OperationType.MUTATION:
+            return []
+        collector = Collector(self.catalog.schema, operation.fragments, operation.coerce(raw))
+        type_ = cast("GraphQLObjectType", self.catalog.schema.mutation_type)
+        collected = collector.fields(type_, [operation.definition.selection_set])
+        names = [nodes[0].name.value for nodes in collected.values()]
+        return [name for name in names if name in type_.fields]
 
     def plan_subscription(
         self, text: str, name: str | None, variables: Mapping[str, Any], principal: Principal

@@ -19,12 +19,15 @@ from graphql import (
     OperationDefinitionNode,
     SelectionSetNode,
     execute_sync,
+    get_named_type,
+    is_abstract_type,
+    is_composite_type,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.access import VisibilityClass
 from schema.plan.arguments import Binder, Fetch, Variables, given_arguments
-from schema.plan.catalog import Catalog, Predicate
+from schema.plan.catalog import Catalog, Predicate, object_type
 from schema.plan.collect import Collector
 from schema.plan.operation import Operation
 from schema.plan.payloads import BrokenPromise, Rendering
@@ -175,6 +178,31 @@ class Entities:
 
     def rendering(self) -> Rendering:
         return Rendering(self._catalog, self.collector)
+
+    def prepare(self, type_: Any, nodes: list[FieldNode]) -> None:
+        """Make the statements of all that a payload of this type may show.
+
+        Before anything is written: raises `RequestError` for what the caller may not read, `InputError` for
+        arguments that cannot be used.
+        """
+        shown = get_named_type(type_)
+        if not is_composite_type(shown):
+            return
+        schema = self._catalog.schema
+        for member in schema.get_possible_types(shown) if is_abstract_type(shown) else [object_type(shown)]:
+            planned = self._catalog.by_graphql.get(member.name)
+            if planned is not None:
+                self.statement((planned.name, tuple(id(node) for node in nodes)), nodes)
+                continue
+            for merged in self.collector.below(member, nodes).values():
+                name = merged[0].name.value
+                if name != "__typename":
+                    self.prepare(member.fields[name].type, merged)
+
+    def check_values(self, values: Variables, principal: Mapping[str, Any]) -> None:
+        """Raises `InputError` for variables that the prepared statements cannot use."""
+        for made, _ in self._known.values():
+            made.values(values, {**principal, "keys": ()})
 
     def statement(self, selection: Selection, nodes: list[FieldNode], *, stream: bool = False) -> Statement:
         """Rows of (key, text) for the keys given as the parameter `keys`, of subscriptions if `stream`."""

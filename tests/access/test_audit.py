@@ -16,7 +16,8 @@ from app.auth import customer
 from db.audit import AuditEntry
 from db.engine import asyncpg_dsn
 from db.orders import Order
-from domain.access import Principal
+from domain.access import Principal, Scope
+from tests.access.sockets import opened
 from tests.serving import Api, served
 from tests.world import STAFF, World, make_world
 
@@ -95,6 +96,86 @@ async def test_a_refused_call_is_recorded_a_moment_later(api: Api, world: World)
     refused = (await entries(world))[1]
     assert (refused.action, refused.outcome, refused.error) == ("orderHold", "REFUSED", error["code"])
     assert refused.entity_id is None
+
+
+async def refusals(world: World, count: int) -> list[Any]:
+    """Once so many have been written."""
+    for _ in range(50):
+        found = [entry for entry in await entries(world) if entry.outcome == "REFUSED"]
+        if len(found) >= count:
+            break
+        await asyncio.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize("by_socket", [False, True])
+async def test_a_call_without_the_scope_is_recorded_too(api: Api, world: World, by_socket: bool) -> None:
+    query = """
+    mutation ($id: ID!, $skip: Boolean! = true) {
+      tokenRevoke(input: {subject: "staff:test"}) { userErrors { code } }
+      orderCancel(input: {orderId: $id}, idempotencyKey: "c") { userErrors { code } }
+      skipped: orderHold(input: {orderId: $id, reason: ADDRESS}) @skip(if: $skip) { userErrors { code } }
+    }
+    """
+    variables = {"id": f"ord_{await world.place(('a', 1))}"}
+    before = await world.one(sa.select(Order.__table__))
+    if by_socket:
+        async with opened(api, api.token(world.partner)) as socket:
+            await socket.send(
+                {"type": "subscribe", "id": "1", "payload": {"query": query, "variables": variables}}
+            )
+            (error,) = (await socket.receive())["payload"]
+    else:
+        (error,) = (await api.answer(world.partner, query, variables))["errors"]
+    assert error["extensions"]["code"] == "FORBIDDEN"
+    recorded = await refusals(world, 2)
+    assert [(entry.action, entry.error) for entry in recorded] == [
+        ("tokenRevoke", "FORBIDDEN"), ("orderCancel", "FORBIDDEN"),
+    ]  # fmt: skip
+    assert {(entry.account, entry.address) for entry in recorded} == {(world.partner.account, "127.0.0.1")}
+    assert all(entry.request_id and entry.entity_id is None for entry in recorded)
+    assert await world.one(sa.select(Order.__table__)) == before
+
+
+async def test_a_payload_that_may_not_be_read_refuses_the_call_before_it_does_anything(
+    api: Api, world: World
+) -> None:
+    caller = Principal(
+        kind=STAFF.kind, account="staff:clerk", scopes=STAFF.scopes - {Scope.CUSTOMERS_CONTACT}
+    )
+    query = """
+    mutation ($size: Int, $key: String! = "k") {
+      customerUpsert(input: {name: "Zed"}, idempotencyKey: $key) {
+        customer { ...shown orders(first: $size) { totalCount } } userErrors { code }
+      }
+    }
+    fragment shown on Customer { %s }
+    """
+    for given in ({}, {"size": 20}):
+        (error,) = (await api.answer(caller, query % "email", given))["errors"]
+        assert (error["extensions"]["code"], error["message"]) == (
+            "FORBIDDEN", "Customer.email needs the scope customers:contact.",
+        )  # fmt: skip
+    count = "{ customers { totalCount } }"
+    for size in (-1, 101):
+        (error,) = (await api.answer(STAFF, query % "name", {"size": size}))["errors"]
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+        assert (await api.data(STAFF, count))["customers"]["totalCount"] == 1
+    for size in range(1, 12):  # beyond eight sizes one plan serves any
+        await api.did(STAFF, query % "name", {"size": size})
+    (error,) = (await api.answer(STAFF, query % "name", {"size": 101, "key": "other"}))["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert (await api.data(STAFF, count))["customers"]["totalCount"] == 2
+    assert [(entry.action, entry.account) for entry in await refusals(world, 2)] == [
+        ("customerUpsert", caller.account)
+    ] * 2
+
+
+async def test_a_query_without_the_scope_is_no_call(api: Api, world: World) -> None:
+    answer = await api.answer(world.partner, "{ auditEntries { totalCount } }")
+    assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    await api.answer(world.partner, 'mutation { tokenRevoke(input: {subject: "x"}) { userErrors { code } } }')
+    assert [entry.action for entry in await refusals(world, 1)] == ["tokenRevoke"]
 
 
 async def test_staff_read_it_by_account_entity_action_outcome_and_time(api: Api, world: World) -> None:
