@@ -74,7 +74,7 @@ class Checks:
             self.passes(lambda: text.require_country_code(value, field=field))
 
     def metadata(self, value: Mapping[str, Any] | None, *field: str) -> None:
-        if value is not None:
+        if value:
             self.passes(lambda: text.require_metadata(value, field=field))
 
     def time(self, value: datetime | None, *field: str) -> None:

@@ -70,6 +70,8 @@ def require_amount(amount: int, *, field: tuple[str, ...] = (), minimum: int = 0
 
 def round_half_up(value: Decimal | Fraction | int) -> int:
     """The nearest whole number; halves go away from zero, so that a refund mirrors its charge."""
+    if isinstance(value, int):
+        return value
     exact = Fraction(value)
     rounded = (abs(exact) * 2 + 1) // 2
     return int(rounded) if exact >= 0 else -int(rounded)
@@ -119,11 +121,11 @@ def spread(total: int, weights: Sequence[int]) -> list[int]:
     """
     if any(weight < 0 for weight in weights):
         raise ValueError("weights are not negative")
+    if not total:
+        return [0] * len(weights)
     whole = sum(weights)
     if whole == 0:
-        if total:
-            raise ValueError("nothing to spread over")
-        return [0] * len(weights)
+        raise ValueError("nothing to spread over")
     size = abs(total)
     parts = [size * weight // whole for weight in weights]
     by_remainder = sorted(range(len(weights)), key=lambda i: (-(size * weights[i] % whole), i))

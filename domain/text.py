@@ -44,6 +44,8 @@ def problem_with(value: str, maximum: int, *, multiline: bool = False, empty: bo
         return f"must have at most {maximum} characters, not {len(value)}."
     if not empty and not value.strip():
         return "must not be empty."
+    if value.isprintable():  # which no unwelcome character is
+        return None
     for match in _UNWELCOME.finditer(value):
         character = match.group()
         if character >= "\ud800":

@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     )
     bench.command()(read)
     bench.command()(place)
+    bench.command("import")(import_)
     bench.command()(live)
     app.add_typer(bench, name="bench")
 
@@ -117,6 +118,45 @@ def place(
                 orders=orders,
                 rounds=rounds,
                 seconds=seconds,
+                progress=_say,
+            )
+        )
+    _tell(report, as_json=as_json)
+
+
+def import_(
+    *,
+    as_json: JsonOption = False,
+    rounds: RoundsOption = 3,
+    lines: Annotated[
+        int, typer.Option("--lines", min=300, max=1_000_000, help="Order lines of a file, three an order.")
+    ] = 60_000,
+    orders: Annotated[
+        int, typer.Option("--orders", min=20_000, max=2_000_000, help="How many there are already.")
+    ] = 200_000,
+    directory: DirectoryOption = None,
+) -> None:
+    """Bulk intake: `oms import orders` of a file, as people run it, start-up included.
+
+    Then the same file again, which changes nothing. Exit code 1 when a target is missed.
+
+    [bold]Example[/bold]
+
+      oms bench import --json | tail -1
+    """
+    from app.settings import ROOT
+
+    try:
+        from bench.importing import run
+    except ModuleNotFoundError as missing:
+        fail(f"benchmarks need a checkout of the repository with its development tools ({missing.name}).")
+    with ending_on_sigterm():
+        report = asyncio.run(
+            run(
+                directory or ROOT / ".oms" / "bench",
+                orders=orders,
+                rounds=rounds,
+                lines=lines,
                 progress=_say,
             )
         )

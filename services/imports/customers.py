@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
 
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from db.channels import ExternalId
+from db.customers import Customer
 from db.engine import Session
 from domain.customers import UpsertCompany, UpsertCustomer
 from domain.imports import RecordOutcome
 from domain.order_commands import Address
 from domain.orders import Origin
 from domain.upserts import ABSENT, ExternalName
-from services import external_ids
 from services.customers import COMPANY, CUSTOMER
 from services.imports.outcomes import Target, of_item, part_of, refused, rounds
 from services.imports.reading import Record
@@ -91,8 +96,28 @@ def _customer(target: Target, record: Record, companies: dict[ExternalName, Any]
     )
 
 
-async def find_customers(session: Session, target: Target, names: Sequence[str]) -> dict[str, Any]:
-    """Ids of the customers that the system calls so."""
-    wanted = [ExternalName(system=target.system, id=name) for name in names]
-    found = await external_ids.find(session, CUSTOMER.name, wanted)
-    return {name.id: customer_id for name, customer_id in found.items()}
+class KnownCustomer(NamedTuple):
+    """What an order takes from its customer."""
+
+    id: UUID
+    company_id: UUID | None
+    email: str | None
+    phone: str | None
+
+
+_FIND = (
+    sa.select(ExternalId.external_id, Customer.id, Customer.company_id, Customer.email, Customer.phone)
+    .join(Customer, Customer.id == ExternalId.entity_id)
+    .where(
+        ExternalId.entity_kind == CUSTOMER.name,
+        ExternalId.system == sa.bindparam("system", type_=sa.Text()),
+        ExternalId.channel_id.is_(None),
+        ExternalId.external_id == sa.any_(sa.bindparam("names", type_=ARRAY(sa.Text()))),
+    )
+)
+
+
+async def find_customers(session: Session, system: str, names: Iterable[str]) -> dict[str, KnownCustomer]:
+    """The customers that the system calls so."""
+    rows = await session.fetch(_FIND, {"system": system, "names": sorted(set(names))})
+    return {row[0]: KnownCustomer._make(row[1:]) for row in rows}

@@ -21,7 +21,7 @@ from services.events import Event
 from services.imports.imported import Claimed, Imported, Rows
 
 
-def add_payment(rows: Rows, order: Imported, channel: Row[Any], now: datetime) -> int:
+def add_payment(rows: Rows, order: Imported, channel: Row[Any]) -> int:
     """The other system has collected the money; returns how much."""
     total = order.priced.total
     if order.cancelled_at is not None or total == 0:
@@ -38,7 +38,6 @@ def add_payment(rows: Rows, order: Imported, channel: Row[Any], now: datetime) -
         authorized_amount=total,
         captured_amount=total,
         created_at=order.placed_at,
-        updated_at=now,
     )
     rows.add(
         PaymentTransaction,
@@ -50,7 +49,6 @@ def add_payment(rows: Rows, order: Imported, channel: Row[Any], now: datetime) -
         amount=total,
         settled_at=order.placed_at,
         created_at=order.placed_at,
-        updated_at=now,
     )
     order.happened.append(
         Event(

@@ -2,6 +2,7 @@
 
 History moves no stock: what left in another system's time left that system's
 stock. Everything that happened is told in its own time, with the origin IMPORTED.
+Columns for when a row was made are left to the database: its transaction's time.
 """
 
 from __future__ import annotations
@@ -26,24 +27,25 @@ from services.imports.imported import Claimed, Imported, Rows
 
 
 def write(
-    rows: Rows,
     order: Imported,
     channel: Row[Any],
     *,
     location_id: UUID,
-    allocated: Sequence[Claimed],
-    backordered: Sequence[Claimed],
+    allocated: Sequence[Claimed] = (),
+    backordered: Sequence[Claimed] = (),
     actor: str,
     now: datetime,
 ) -> None:
-    """Add every row of one order."""
+    """Make every row of one order, whose number is known."""
+    rows = order.rows = Rows()
+    order.happened.clear()  # a transaction that is tried again writes it again
     order.step(OrderStatus.PENDING, None, order.placed_at)
-    received = add_payment(rows, order, channel, now)
+    received = add_payment(rows, order, channel)
     status = _follow(rows, order, channel, location_id, now)
     if order.is_open:
         add_claims(rows, order, allocated, backordered, now)
-    _add_order(rows, order, channel, status, received, now)
-    _add_lines(rows, order, allocated, backordered, now)
+    _add_order(rows, order, channel, status, received)
+    _add_lines(rows, order, allocated, backordered)
     aggregate = events.Aggregate(
         kind=AggregateKind.ORDER,
         id=order.id,
@@ -75,9 +77,7 @@ def _follow(rows: Rows, order: Imported, channel: Row[Any], location_id: UUID, n
     return OrderStatus.COMPLETED
 
 
-def _add_order(
-    rows: Rows, order: Imported, channel: Row[Any], status: OrderStatus, received: int, now: datetime
-) -> None:
+def _add_order(rows: Rows, order: Imported, channel: Row[Any], status: OrderStatus, received: int) -> None:
     command, priced = order.command, order.priced
     cancelled = order.cancelled_at is not None
     left_at = order.shipped_at or order.delivered_at
@@ -124,18 +124,12 @@ def _add_order(
         completed_at=done_at,
         cancelled_at=order.cancelled_at,
         dispatched_at=None if cancelled else left_at,
-        metadata_=dict(command.metadata),
-        created_at=now,
-        updated_at=now,
+        metadata_=command.metadata,
     )
 
 
 def _add_lines(
-    rows: Rows,
-    order: Imported,
-    allocated: Sequence[Claimed],
-    backordered: Sequence[Claimed],
-    now: datetime,
+    rows: Rows, order: Imported, allocated: Sequence[Claimed], backordered: Sequence[Claimed]
 ) -> None:
     currency = order.command.currency
     cancelled, left = order.cancelled_at is not None, not order.is_open and order.cancelled_at is None
@@ -162,24 +156,18 @@ def _add_lines(
             net_total=amounts.net,
             tax_total=amounts.tax,
             gross_total=amounts.gross,
-            created_at=now,
         )
         for part in amounts.discounts:
             made = Charge(amount=part.amount, label=part.discount.label)
-            _add_adjustment(rows, order, AdjustmentKind.DISCOUNT, made, line_id, now)
+            _add_adjustment(rows, order, AdjustmentKind.DISCOUNT, made, line_id)
     for charge in order.command.shipping:
-        _add_adjustment(rows, order, AdjustmentKind.SHIPPING, charge, None, now)
+        _add_adjustment(rows, order, AdjustmentKind.SHIPPING, charge, None)
     for charge in order.command.fees:
-        _add_adjustment(rows, order, AdjustmentKind.FEE, charge, None, now)
+        _add_adjustment(rows, order, AdjustmentKind.FEE, charge, None)
 
 
 def _add_adjustment(
-    rows: Rows,
-    order: Imported,
-    kind: AdjustmentKind,
-    charge: Charge,
-    line_id: UUID | None,
-    now: datetime,
+    rows: Rows, order: Imported, kind: AdjustmentKind, charge: Charge, line_id: UUID | None
 ) -> None:
     rows.add(
         OrderAdjustment,
@@ -189,5 +177,4 @@ def _add_adjustment(
         label=charge.label,
         currency=order.command.currency,
         amount=charge.amount,
-        created_at=now,
     )

@@ -6,10 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from db.base import Base, new_id
 from db.bulk import copy_rows
@@ -24,6 +22,7 @@ from domain.events import ORDER_EVENTS, EventType
 from domain.order_commands import PlaceOrder
 from domain.orders import OrderStatus
 from domain.pricing import PricedOrder
+from domain.upserts import ExternalName
 from services.events import Event
 
 TABLES: tuple[type[Base], ...] = (
@@ -59,10 +58,20 @@ class Rows:
     def tell(self, rows: Sequence[dict[str, Any]]) -> None:
         self._rows[Outbox] += rows
 
+    def take(self, others: Rows) -> None:
+        for table, rows in others._rows.items():
+            self._rows[table] += rows
+
     async def insert(self, session: Session) -> None:
         """A statement a table, however many rows there are."""
         for table in TABLES:
             await copy_rows(session, table, self._rows[table])
+
+
+class KnownProduct(NamedTuple):
+    id: UUID
+    sku: str
+    name: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,8 +80,10 @@ class Imported:
 
     command: PlaceOrder
     priced: PricedOrder
-    products: Sequence[Row[Any]]
-    number: str
+    products: Sequence[KnownProduct]
+    record_number: int
+    number: str | None
+    """The channel gives it one when it has none."""
     company_id: UUID | None
     placed_at: datetime
     shipped_at: datetime | None = None
@@ -83,9 +94,16 @@ class Imported:
     id: UUID = field(default_factory=new_id)
     line_ids: list[UUID] = field(default_factory=list)
     happened: list[Event] = field(default_factory=list)
+    rows: Rows | None = None
+    """Everything that it becomes, once that is known."""
 
     def __post_init__(self) -> None:
         self.line_ids = [new_id() for _ in self.command.lines]
+
+    @property
+    def name(self) -> ExternalName:
+        external_id = self.command.external_ids[0]
+        return ExternalName(system=external_id.system, id=external_id.id, channel_id=self.command.channel_id)
 
     @property
     def is_open(self) -> bool:

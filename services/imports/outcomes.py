@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeVar
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from domain.access import Principal
 from domain.errors import UserError
 from domain.imports import ImportAction, RecordOutcome
 from services.imports.reading import Record
 from services.master_items import Item
+
+T = TypeVar("T")
 
 CREATED = RecordOutcome(ImportAction.CREATED)
 CHANGED = RecordOutcome(ImportAction.CHANGED)
@@ -25,11 +31,23 @@ class Target:
     system: str
     actor: Principal
     now: datetime
-    channel_id: UUID | None = None
+    channel: Row[Any] | None = None
+    """As it was when the run began."""
     location_id: UUID | None = None
     location_code: str | None = None
     price_list_code: str | None = None
     currency: str | None = None
+
+    @property
+    def channel_id(self) -> UUID | None:
+        return None if self.channel is None else self.channel.id
+
+
+def needed(value: T | None) -> T:
+    """What a map of orders names, or an order was given: it was made before."""
+    if value is None:
+        raise RuntimeError("it was to be made before")
+    return value
 
 
 def rejected(*reasons: str) -> RecordOutcome:
@@ -69,7 +87,12 @@ def rounds(records: Sequence[Record], *names: str) -> list[list[Record]]:
     return [part for part, _ in parts]
 
 
-def part_of(values: dict[str, object], prefix: str) -> dict[str, object]:
+def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The values whose names begin with `prefix.`, by the rest of their names."""
-    start = prefix + "."
-    return {name.removeprefix(start): value for name, value in values.items() if name.startswith(start)}
+    return {rest: values[name] for name, rest in _named_after(tuple(values), prefix + ".")}
+
+
+@lru_cache(1_000)
+def _named_after(names: tuple[str, ...], start: str) -> list[tuple[str, str]]:
+    """A file's records have few different sets of names."""
+    return [(name, name.removeprefix(start)) for name in names if name.startswith(start)]

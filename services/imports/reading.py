@@ -12,18 +12,24 @@ import hashlib
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BufferedReader, TextIOWrapper
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from domain.imports import MapError, RecordError
 from services.imports.mapping import ColumnMap, FieldSource, FileFormat, JoinedFile
 
 csv.field_size_limit(1_000_000)
 
-Row = dict[str, str]
+REMEMBERED = 4_096
+"""Keys of a looked-up file whose row is at hand."""
+
+Cell = Callable[[Sequence[str]], str | None]
+"""A field's text in a row; None when it is empty."""
 
 
 @dataclass(slots=True)
@@ -43,7 +49,6 @@ class Source:
     def __init__(self, path: Path, columns: ColumnMap) -> None:
         self.path = path
         self._map = columns
-        self._line_names: list[str] = []
         with contextlib.ExitStack() as opened:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="oms-import-"))
             self._joins = sqlite3.connect(Path(folder) / "joined.sqlite3")
@@ -56,7 +61,9 @@ class Source:
             if columns.lines is not None:
                 wanted.add(columns.lines.parent)
             _check_heading(path, self.heading, wanted)
-            self._prepare()
+            stored = self._store_joined()
+            self._fields = self._reads(columns.fields, self.heading, stored)
+            self._line_fields = self._reads(columns.line_fields, stored.get("lines", []), stored)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Source:
@@ -79,7 +86,7 @@ class Source:
         return digest.hexdigest()
 
     def batches(self, skip: int, size: int) -> Iterator[list[Record]]:
-        """Records from the one after `skip` on, converted, `size` at a time."""
+        """Records from the one after `skip` on, `size` at a time, each still to be converted."""
         batch: list[Record] = []
         number = 0
         while True:
@@ -100,10 +107,26 @@ class Source:
                 continue
             batch.append(Record(number=number, cells=cells, problem=problem))
             if len(batch) == size:
-                yield self._converted(batch)
+                yield batch
                 batch = []
         if batch:
-            yield self._converted(batch)
+            yield batch
+
+    def convert(self, record: Record) -> None:
+        """Give the record the values of its cells and its lines, or its problem."""
+        if record.problem is not None:
+            return
+        try:
+            record.values = self._fields.values(record.cells)
+            if self._map.lines is not None:
+                key = record.cells[self.heading.index(self._map.lines.parent)].strip()
+                for index, cells in enumerate(self._fetch("lines", key), start=1):
+                    try:
+                        record.lines.append(self._line_fields.values(cells))
+                    except RecordError as error:
+                        raise RecordError(f"line {index}: {error}") from None
+        except RecordError as error:
+            record.problem = str(error)
 
     def _joined(self) -> list[JoinedFile]:
         return [*self._map.lookups.values(), *([self._map.lines] if self._map.lines else [])]
@@ -111,13 +134,17 @@ class Source:
     def _beside(self, name: str) -> Path:
         return self.path.parent / name
 
-    def _prepare(self) -> None:
+    def _store_joined(self) -> dict[str, list[str]]:
+        """Store every joined file; the names of the columns that are kept of each, by its table."""
+        stored = {}
         for name, lookup in self._map.lookups.items():
             used = [s for s in (*self._map.fields, *self._map.line_fields) if s.lookup == name]
-            self._store(f"lookup_{name}", lookup, {column for s in used for column in s.looked_up()})
+            table = f"lookup_{name}"
+            stored[table] = self._store(table, lookup, {column for s in used for column in s.looked_up()})
         if self._map.lines is not None:
             wanted = {name for source in self._map.line_fields for name in source.columns()}
-            self._line_names = self._store("lines", self._map.lines, wanted)
+            stored["lines"] = self._store("lines", self._map.lines, wanted)
+        return stored
 
     def _store(self, table: str, joined: JoinedFile, wanted: set[str]) -> list[str]:
         """Put the columns that are wanted of a joined file where they can be found by key."""
@@ -129,14 +156,15 @@ class Source:
             _check_heading(path, heading, {*wanted, joined.key})
             places = [heading.index(name) for name in names]
             key = heading.index(joined.key)
-            # Surrogates (undecodable bytes) travel as JSON escapes, which SQLite could not store.
-            self._joins.execute(f'create table "{table}" (key text, cells text)')
+            whole = (row for row in rows if len(row) == len(heading))
+            # Rows of one key that follow each other are kept together. Surrogates (undecodable
+            # bytes) travel as JSON escapes, which SQLite could not store.
+            self._joins.execute(f'create table "{table}" (key text, rows text)')
             self._joins.executemany(
                 f'insert into "{table}" values (?, ?)',
                 (
-                    (json.dumps(row[key].strip()), json.dumps([row[place] for place in places]))
-                    for row in rows
-                    if len(row) == len(heading)
+                    (json.dumps(of), json.dumps([[row[place] for place in places] for row in same]))
+                    for of, same in groupby(whole, lambda row: row[key].strip())
                 ),
             )
         self._joins.execute(f'create index "{table}_key" on "{table}" (key)')
@@ -144,71 +172,96 @@ class Source:
         return names
 
     def _fetch(self, table: str, key: str) -> list[list[str]]:
-        rows = self._joins.execute(
-            f'select cells from "{table}" where key = ? order by rowid', (json.dumps(key),)
+        found = self._joins.execute(
+            f'select rows from "{table}" where key = ? order by rowid', (json.dumps(key),)
         )
-        return [json.loads(cells) for (cells,) in rows]
+        return [row for (rows,) in found for row in json.loads(rows)]
 
-    def _converted(self, batch: list[Record]) -> list[Record]:
-        for record in batch:
-            if record.problem is None:
-                try:
-                    self._convert(record)
-                except RecordError as error:
-                    record.problem = str(error)
-        return batch
+    def _reads(
+        self, sources: Sequence[FieldSource], heading: Sequence[str], stored: Mapping[str, Sequence[str]]
+    ) -> _Fields:
+        return _Fields(
+            [
+                _Field(
+                    source.name,
+                    None if source.column is None or source.lookup else heading.index(source.column),
+                    self._cell(source, heading, stored),
+                    source.conversion.reader(self._map.currency),
+                )
+                for source in sources
+            ],
+            self._map.format.empty,
+        )
 
-    def _convert(self, record: Record) -> None:
-        row = dict(zip(self.heading, record.cells, strict=True))
-        record.values = self._values(self._map.fields, row)
-        if self._map.lines is None:
-            return
-        key = row[self._map.lines.parent].strip()
-        for index, cells in enumerate(self._fetch("lines", key), start=1):
-            line = dict(zip(self._line_names, cells, strict=True))
-            try:
-                record.lines.append(self._values(self._map.line_fields, line))
-            except RecordError as error:
-                raise RecordError(f"line {index}: {error}") from None
+    def _cell(self, source: FieldSource, heading: Sequence[str], stored: Mapping[str, Sequence[str]]) -> Cell:
+        """How the text of a field that is no plain column is made."""
+        if source.constant is not None or source.template is None:
+            return lambda row: source.constant
+        if source.lookup is None:
+            return self._made_of(source.template, source.columns(), heading)
+        table = f"lookup_{source.lookup}"
+        made = self._made_of(source.template, source.looked_up(), stored[table])
+        place = heading.index(source.column or "")
+        first = lru_cache(REMEMBERED)(lambda key: next(iter(self._fetch(table, key)), None))
 
-    def _values(self, sources: Sequence[FieldSource], row: Mapping[str, str]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for source in sources:
-            cell = self._cell(source, row)
-            if cell is not None:
-                try:
-                    values[source.name] = source.conversion.convert(cell, self._map.currency)
-                except RecordError as error:
-                    raise RecordError(f"{source.name}: {error}") from None
-        return values
-
-    def _cell(self, source: FieldSource, row: Mapping[str, str]) -> str | None:
-        """The field's text in this row; None when it is empty."""
-        empty = self._map.format.empty
-        if source.constant is not None:
-            return source.constant
-        if source.lookup is not None:
-            key = row[source.column or ""].strip()
-            if key in empty:
+        def look_up(row: Sequence[str]) -> str | None:
+            key = row[place].strip()
+            if key in self._map.format.empty:
                 return None
-            found = self._fetch(f"lookup_{source.lookup}", key)
-            if not found:
-                raise RecordError(f"{source.name}: {self._map.lookups[source.lookup].file} has no {key!r}")
-            row = dict(zip(self._lookup_names(source.lookup), found[0], strict=True))
-        if source.template is not None:
-            parts = {name: row[name].strip() for name in row}
-            cell = " ".join(source.template.format(**parts).split())
-            return None if all(parts[name] in empty for name in _names(source)) else cell
-        cell = row[source.column or ""].strip()
-        return None if cell in empty else cell
+            found = first(key)
+            if found is None:
+                file = self._map.lookups[source.lookup or ""].file
+                raise RecordError(f"{source.name}: {file} has no {key!r}")
+            return made(found)
 
-    def _lookup_names(self, lookup: str) -> list[str]:
-        used = [s for s in (*self._map.fields, *self._map.line_fields) if s.lookup == lookup]
-        return sorted({column for source in used for column in source.looked_up()})
+        return look_up
+
+    def _made_of(self, template: str, names: set[str], heading: Sequence[str]) -> Cell:
+        """A text with columns in braces; None when all of them are empty."""
+        places = {name: heading.index(name) for name in names}
+        empty = self._map.format.empty
+
+        def made(row: Sequence[str]) -> str | None:
+            parts = {name: row[place].strip() for name, place in places.items()}
+            if all(part in empty for part in parts.values()):
+                return None
+            return " ".join(template.format(**parts).split())
+
+        return made
 
 
-def _names(source: FieldSource) -> set[str]:
-    return source.looked_up() or source.columns()
+class _Field(NamedTuple):
+    name: str
+    place: int | None
+    """The column that the field is, if it is one."""
+    cell: Cell
+    read: Callable[[str], Any]
+
+
+class _Fields:
+    """The fields of a record or of a line, with where each cell stands and how it is read."""
+
+    def __init__(self, fields: Sequence[_Field], empty: frozenset[str]) -> None:
+        self._fields = fields
+        self._empty = empty
+
+    def values(self, row: Sequence[str]) -> dict[str, Any]:
+        """What the row's cells mean; empty ones are left out. Raises RecordError."""
+        values: dict[str, Any] = {}
+        for name, place, cell, read in self._fields:
+            if place is None:
+                text = cell(row)
+                if text is None:
+                    continue
+            else:
+                text = row[place].strip()
+                if text in self._empty:
+                    continue
+            try:
+                values[name] = read(text)
+            except RecordError as error:
+                raise RecordError(f"{name}: {error}") from None
+        return values
 
 
 def _text(file: BufferedReader, format_: FileFormat) -> TextIOWrapper:

@@ -2,14 +2,17 @@
 
 A batch's rows and the run's new position are committed together, so a record is
 either imported or still to be read. A run of a file that was imported before
-finds everything by external id and changes nothing.
+finds everything by external id and changes nothing. While the database writes a
+batch, the next one is read, converted and made ready.
 """
 
 from __future__ import annotations
 
+import asyncio
 import csv
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,7 @@ from services.imports.outcomes import Target, rejected
 from services.imports.products import import_products
 from services.imports.reading import Record, Source
 from services.imports.stock import import_stock
+from services.imports.understanding import Understood, understand_orders
 from services.locations import upsert_location
 from services.prices import upsert_price_list
 from services.unit_of_work import Key, UnitOfWork
@@ -47,7 +51,10 @@ from services.unit_of_work import Key, UnitOfWork
 BATCH = 250
 """Records of one transaction: enough for a few statements to do much, few enough to hold locks briefly."""
 
-Importer = Callable[[Session, Target, Sequence[Record]], Awaitable[dict[int, RecordOutcome]]]
+AT_ONCE = 8
+"""Records converted before the batch that is being written may go on: under a millisecond of them."""
+
+Importer = Callable[[Session, Target, Any], Awaitable[dict[int, RecordOutcome]]]
 
 IMPORTERS: dict[ImportKind, Importer] = {
     ImportKind.CUSTOMERS: import_customers,
@@ -55,6 +62,7 @@ IMPORTERS: dict[ImportKind, Importer] = {
     ImportKind.STOCK: import_stock,
     ImportKind.ORDERS: import_orders,
 }
+"""What writes a batch, in its transaction: of records, or of what they were made ready as."""
 
 
 @dataclass(slots=True)
@@ -76,11 +84,13 @@ class Progress:
 class _Batch:
     run_id: UUID
     kind: ImportKind
-    columns: ColumnMap
+    target: Target
     records: Sequence[Record]
+    ready: Any
+    """What its importer takes."""
     position: int
+    bytes_read: int
     rejects: _Rejects
-    rejects_length: int
 
 
 class RunInProgressError(Exception):
@@ -119,24 +129,57 @@ async def run_import(
             resumed_at=run.position,
         )
         rejected_file = rejects or path.with_suffix(".rejected.csv")
-        file = _Rejects(rejected_file, source.heading, columns, run.rejects_length)
-        for records in source.batches(run.position, batch_size):
-            batch = _Batch(
-                run_id=run.id,
-                kind=kind,
-                columns=columns,
-                records=records,
-                position=progress.position,
-                rejects=file,
-                rejects_length=file.length,
-            )
-            key = Key(f"import:{run.id}:{progress.position}", digest.encode())
-            outcomes = await unit_of_work.run(_import_batch, batch, actor=actor, key=key)
-            _count(progress, outcomes)
-            progress.bytes_read = source.bytes_read
+        file = _Rejects(rejected_file, source.heading, columns)
+        async with engine.begin() as session:
+            target = await _target(session, columns, actor)
+        writing: asyncio.Task[None] | None = None
+
+        async def write(batch: _Batch) -> None:
+            key = Key(f"import:{run.id}:{batch.position}", digest.encode())
+            _count(progress, await unit_of_work.run(_import_batch, batch, actor=actor, key=key))
+            progress.position = batch.position + len(batch.records)
+            progress.bytes_read = batch.bytes_read
             on_progress(progress)
+
+        position = run.position
+        try:
+            for records in source.batches(run.position, batch_size):
+                batch = _Batch(
+                    run_id=run.id,
+                    kind=kind,
+                    target=target,
+                    records=records,
+                    ready=await _ready(engine, kind, target, source, records),
+                    position=position,
+                    bytes_read=source.bytes_read,
+                    rejects=file,
+                )
+                position += len(records)
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(write(batch))
+            if writing is not None:
+                await writing
+        finally:
+            if writing is not None:
+                await asyncio.wait([writing])
         await _finish(engine, run.id)
     return progress
+
+
+async def _ready(
+    engine: Engine, kind: ImportKind, target: Target, source: Source, records: Sequence[Record]
+) -> Sequence[Record] | Understood:
+    """Convert the records; make orders of them where they are such."""
+    for place, record in enumerate(records):
+        source.convert(record)
+        if not place % AT_ONCE:
+            await asyncio.sleep(0)
+    sound = [record for record in records if record.problem is None]
+    if kind is not ImportKind.ORDERS:
+        return sound
+    async with engine.connect() as session:
+        return await understand_orders(session, target, sound)
 
 
 async def _begin(engine: Engine, kind: ImportKind, digest: str, file_name: str) -> Any:
@@ -165,24 +208,22 @@ async def _finish(engine: Engine, run_id: UUID) -> None:
 
 async def _import_batch(
     session: Session, batch: _Batch, /, *, actor: Principal, now: datetime
-) -> tuple[tuple[str, str], ...]:
-    """Import one batch and move the run's position; the outcome is what became of each record."""
+) -> tuple[int, ...]:
+    """Import one batch and move the run's position; the outcome is how many records became what."""
     run = (
         await session.execute(
-            sa.select(ImportRun.position, ImportRun.status)
+            sa.select(ImportRun.position, ImportRun.status, ImportRun.rejects_length)
             .where(ImportRun.id == batch.run_id)
             .with_for_update()
         )
     ).one()
     if run.position != batch.position or run.status is not ImportStatus.RUNNING:
         raise RunInProgressError
-    target = await _target(session, batch.columns, actor, now)
-    sound = [record for record in batch.records if record.problem is None]
-    outcomes = await IMPORTERS[batch.kind](session, target, sound) if sound else {}
+    outcomes = await IMPORTERS[batch.kind](session, replace(batch.target, now=now), batch.ready)
     answers = [outcomes.get(record.number) or rejected(record.problem or "") for record in batch.records]
     # Before the commit: a run that is cut now cuts the file back, one cut later has them in it.
-    length = batch.rejects.write(batch.rejects_length, batch.records, answers)
-    done = {action: sum(answer.action is action for answer in answers) for action in ImportAction}
+    length = batch.rejects.write(run.rejects_length, batch.records, answers)
+    done = Counter(answer.action for answer in answers)
     await session.execute(
         sa.update(ImportRun)
         .where(ImportRun.id == batch.run_id)
@@ -196,21 +237,19 @@ async def _import_batch(
             updated_at=now,
         )
     )
-    return tuple((str(answer.action), answer.reason) for answer in answers)
+    return tuple(done[action] for action in ImportAction)
 
 
-def _count(progress: Progress, outcomes: Sequence[tuple[str, str]]) -> None:
-    progress.position += len(outcomes)
-    for action, _ in outcomes:
+def _count(progress: Progress, done: Sequence[int]) -> None:
+    for action, records in zip(ImportAction, done, strict=True):
         name = action.lower()
-        setattr(progress, name, getattr(progress, name) + 1)
+        setattr(progress, name, getattr(progress, name) + records)
 
 
 class _Rejects:
     """The file of rejected records: as they stood, with number and reason; made with the first of them."""
 
-    def __init__(self, path: Path, heading: Sequence[str], columns: ColumnMap, length: int) -> None:
-        self.length = length if path.exists() else 0
+    def __init__(self, path: Path, heading: Sequence[str], columns: ColumnMap) -> None:
         self._path = path
         self._heading = heading
         self._format = columns.format
@@ -222,10 +261,10 @@ class _Rejects:
             for record, outcome in zip(records, outcomes, strict=True)
             if outcome.action is ImportAction.REJECTED
         ]
-        self.length = start
         if not rows:
             return start
         self._path.touch()
+        start = min(start, self._path.stat().st_size)  # it may have been taken away meanwhile
         with self._path.open(
             "r+",
             encoding=self._format.encoding.removesuffix("-sig"),
@@ -238,8 +277,7 @@ class _Rejects:
             if not start:
                 writer.writerow(["record", "reason", *self._heading])
             writer.writerows(rows)
-        self.length = self._path.stat().st_size
-        return self.length
+        return self._path.stat().st_size
 
 
 async def _make_what_is_missing(
@@ -307,14 +345,16 @@ async def _find(session: Session, table: type[Channel | Location | PriceList], c
     return found
 
 
-async def _target(session: Session, columns: ColumnMap, actor: Principal, now: datetime) -> Target:
+async def _target(session: Session, columns: ColumnMap, actor: Principal) -> Target:
     made = columns.made
     channel, location, prices = made.get("channel"), made.get("location"), made.get("price_list")
+    table = Channel.metadata.tables["channel"]
+    channels = sa.select(table).where(table.c.code == (channel or {}).get("code"))
     return Target(
         system=columns.system,
         actor=actor,
-        now=now,
-        channel_id=await _find(session, Channel, channel["code"]) if channel else None,
+        now=await session.scalar(sa.select(sa.func.now())),
+        channel=(await session.execute(channels)).one_or_none(),
         location_id=await _find(session, Location, location["code"]) if location else None,
         location_code=location["code"] if location else None,
         price_list_code=prices["code"] if prices else None,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain.imports import MapError, RecordError
 from domain.money import EXPONENTS, MAX_AMOUNT, to_minor_units
+
+REMEMBERED = 4_096
+"""Different cells of a field whose values are at hand: dates, prices, quantities come again and again."""
 
 TRUE = frozenset({"true", "t", "yes", "y", "1"})
 FALSE = frozenset({"false", "f", "no", "n", "0"})
@@ -47,6 +50,12 @@ class Conversion:
     decimals: int | None = None
     decimal_mark: str = "."
     meanings: Mapping[str, str] = field(default_factory=dict)
+
+    def reader(self, currency: str | None) -> Callable[[str], Any]:
+        """`convert` for one file: files repeat themselves, so it remembers what it has read."""
+        if self.type is FieldType.TEXT and not self.meanings:
+            return str
+        return lru_cache(REMEMBERED)(partial(self.convert, currency=currency))
 
     def convert(self, text: str, currency: str | None) -> Any:
         """The value of a cell that is not empty. Raises RecordError with what is wrong."""
