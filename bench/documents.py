@@ -19,6 +19,22 @@ HOSTILE = {
     "a string of 500 KB": '{ node(id: "' + "x" * 500_000 + '") { id } }',
     "braces alone": "{" * 20_000,
     "a block string": '{ node(id: """' + "\n " * 20_000 + '""") { id } }',
-    "costly": "{ orders(first: 100) { nodes { lines { product { stockLevels(first: 100) { nodes { id } } } } } } }",
+    "costly": "{ orders(first: 100) { nodes { customer { orders(first: 100) { nodes { lines { id } } } } } } }",
+    "copies in fragments": "{ orders { nodes { "
+    + " ".join(f"...f{n}" for n in range(50))
+    + " } } } "
+    + " ".join(f"fragment f{n} on Order {{ " + "id " * 50 + "}" for n in range(50)),
+    "copies in copies": "{ orders { nodes { " + ("customer { " + "id " * 40 + "} ") * 40 + "} } }",
+    "a fan-out of nothing": "{ ...f0 } "
+    + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(40))
+    + " fragment f40 on Query { ...f0 }",
+    "fields unheard of": "{ orders { nodes { " + " ".join(f"unheardOf{n}" for n in range(3_000)) + " } } }",
+    "members unheard of": "{ orders(filter: {"
+    + " ".join(f"unheardOf{n}: 1" for n in range(1_200))
+    + "}) { totalCount } }",
+    "types unheard of": "{ orders { nodes { "
+    + " ".join(f"... on UnheardOf{n} {{ id }}" for n in range(50))
+    + " } } }",
+    "variables unused": "query(" + " ".join(f"$v{n}: Int" for n in range(900)) + ") { __typename }",
     "SQL": '{ orders(filter: {search: "\'; drop table orders; --"}) { totalCount } nodes(ids: ["\' or 1=1"]) { id } }',
 }

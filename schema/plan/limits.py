@@ -50,7 +50,7 @@ class Limits:
     root_fields: int = 20
     directives: int = 50
     cost: int = 10_000
-    fields: int = 5_000
+    fields: int = 2_000
 
 
 @dataclass(slots=True)

@@ -15,7 +15,6 @@ from graphql import (
     IntValueNode,
     OperationDefinitionNode,
     OperationType,
-    SelectionSetNode,
     Undefined,
     VariableNode,
     parse,
@@ -25,6 +24,7 @@ from graphql import (
 from graphql.execution.values import get_variable_values
 
 from schema.plan.limits import SHAPE, Limits, measure, refusals
+from schema.plan.screening import screened, too_long
 from schema.plan.variables import Coerce, Shape, Slow, coercer, shapes, sort_enums, uses_of
 
 MAX_INLINED_VARIANTS = 8
@@ -36,10 +36,10 @@ DEFAULT_PAGE = 20
 
 _UNREADABLE = "The document cannot be read: it is nested too deeply, or a number in it is too long."
 
-
-MAX_REPEATED = 50
-"""How often one selection may name the same field, or hold fragments without a name."""
-MAX_FRAGMENTS = 100
+TYPED = 8_192
+"""Characters. Of longer documents one mistake is told, without suggestions: each compares a wrong name with all
+right ones, and shows the whole value that it is in."""
+MISTAKES = 5
 
 
 class RequestError(Exception):
@@ -55,11 +55,19 @@ def refuse(message: str, code: str) -> RequestError:
 
 
 class Operation:
-    """A valid operation. `coerce` its variables, then `shape` tells which plan they need."""
+    """A valid operation. `coerce` its variables, then `shape` tells which plan they need.
 
-    def __init__(self, schema: GraphQLSchema, text: str, name: str | None, limits: Limits) -> None:
+    With `suggestions` a mistake is told with the names that come near it, which tell of the schema.
+    """
+
+    def __init__(
+        self, schema: GraphQLSchema, text: str, name: str | None, limits: Limits, *, suggestions: bool = True
+    ) -> None:
         self.schema = schema
         self.text = text
+        errors = too_long(text)
+        if errors:
+            raise RequestError(*errors)
         document = _parsed(text, limits)
         self.fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
@@ -68,8 +76,11 @@ class Operation:
         self.kind: OperationType = self.definition.operation
         self.inlined_variants: set[Any] = set()
         measured = measure(schema, self.definition, self.fragments, lambda node: 1)
-        # Before validation, which is not linear in the document.
-        errors = refusals(measured, limits, SHAPE) or _repetitions(document) or _validated(schema, document)
+        errors = (
+            refusals(measured, limits, SHAPE)
+            or screened(document)
+            or _validated(schema, document, len(text), suggestions=suggestions)
+        )
         if errors:
             raise RequestError(*errors)
         self._variables = list(self.definition.variable_definitions or ())
@@ -172,38 +183,16 @@ def _chosen(document: DocumentNode, name: str | None) -> OperationDefinitionNode
     raise refuse(f"Unknown operation named '{name[:100]}'.", "BAD_REQUEST")
 
 
-def _repetitions(document: DocumentNode) -> list[GraphQLError]:
-    """Validation compares each pair of fields with one name, and of fragments: both must be few."""
-    fragments = sum(isinstance(node, FragmentDefinitionNode) for node in document.definitions)
-    pending: list[SelectionSetNode] = [
-        node.selection_set
-        for node in document.definitions
-        if isinstance(node, OperationDefinitionNode | FragmentDefinitionNode)
-    ]
-    most = 0
-    while pending:
-        seen: dict[str, int] = {}
-        for selection in pending.pop().selections:
-            inner = getattr(selection, "selection_set", None)
-            if inner is not None:
-                pending.append(inner)
-            name = getattr(selection, "alias", None) or getattr(selection, "name", None)
-            key = "" if name is None else name.value
-            seen[key] = seen.get(key, 0) + 1
-        most = max(most, *seen.values())
-    for what, value, maximum in (
-        ("fragments", fragments, MAX_FRAGMENTS),
-        ("repetitions", most, MAX_REPEATED),
-    ):
-        if value > maximum:
-            message = f"The document has too many {what}: {value}, at most {maximum}."
-            extensions = {"code": "LIMIT_EXCEEDED", "limit": what, "value": value, "maximum": maximum}
-            return [GraphQLError(message, extensions=extensions)]
-    return []
-
-
-def _validated(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
+def _validated(
+    schema: GraphQLSchema, document: DocumentNode, length: int, *, suggestions: bool
+) -> list[GraphQLError]:
+    typed = length <= TYPED
     try:
-        return validate(schema, document, max_errors=20)
+        return validate(
+            schema,
+            document,
+            max_errors=MISTAKES if typed else 1,
+            hide_suggestions=not (typed and suggestions),
+        )
     except (RecursionError, ValueError):
         return [GraphQLError(_UNREADABLE, extensions={"code": "BAD_REQUEST"})]

@@ -77,7 +77,7 @@ class Planner:
 
     `predicate` and `principal_values` are the one place that knows who may see
     which row; `partition` makes bounded callers' pages quick. With `introspection` off,
-    `__schema` and `__type` are refused.
+    `__schema` and `__type` are refused, and no mistake is answered with names that come near it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Planner:
         """The operation, parsed and validated; raises `RequestError`."""
         known = self._operations.get((text, name))
         if known is None:
-            known = Operation(self.catalog.schema, text, name, self.limits)
+            known = Operation(self.catalog.schema, text, name, self.limits, suggestions=self._introspection)
             if len(text) <= LONGEST_KEPT_DOCUMENT:
                 self._operations.put((text, name), known)
         return known
