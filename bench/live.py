@@ -366,8 +366,7 @@ class Bench:
         waiting = 4_000 * EVENTS_EACH
         from app.live.relay import Relay  # noqa: PLC0415 - only this part is the relay's process
 
-        moved = asyncio.Event()
-        relay = asyncio.create_task(Relay(self.url, moved.set).run())
+        relay = asyncio.create_task(Relay(self.url, lambda _: None).run())
         cpu, started = time.process_time(), time.perf_counter()
         await self.settled()
         took, spent = time.perf_counter() - started, time.process_time() - cpu

@@ -187,10 +187,14 @@ def _conditions(columns: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
+def matched() -> list[sa.ColumnElement[Any]]:
+    """`MATCHED` of a row of the log."""
+    return [_column(name).label(name) for name in MATCHED]
+
+
 def matched_after() -> sa.Select[Any]:
     """What decides who is told, of the events after `:after`, at most `:limit`."""
-    matched = (_column(name).label(name) for name in MATCHED)
-    return sa.select(*matched).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
+    return sa.select(*matched()).where(_AFTER).order_by(_LOG.position).limit(_LIMIT)
 
 
 def selected(columns: Sequence[str]) -> sa.Select[Any]:

@@ -9,73 +9,69 @@ sees all earlier ones of its aggregate committed too.
 
 from __future__ import annotations
 
-from enum import Enum
+from typing import Any
 
 import sqlalchemy as sa
 
 from db.engine import Session
 from db.events import EventLog, Outbox, Relay
+from services import feed
 
 BATCH = 1000
-"""Rows moved in one transaction; at most this many wait for a lost one to be redone."""
+"""Rows moved at once; at most this many wait for a lost batch to be redone."""
 
 
-class Idle(Enum):
-    """Why nothing was moved."""
-
-    EMPTY = "EMPTY"
-    TAKEN = "TAKEN"  # another mover is at it
-
-
-_FENCE = sa.select(Relay.position).with_for_update(skip_locked=True)
-
-
-def _move() -> sa.Select[int]:
-    due = sa.select(Outbox.id).order_by(Outbox.id).limit(sa.bindparam("limit", type_=sa.Integer())).cte("due")
-    moved = sa.delete(Outbox).where(Outbox.id == due.c.id).returning(Outbox.__table__).cte("moved")
-    names = [column.name for column in EventLog.__table__.c if column.name not in ("position", "logged_at")]
-    position = sa.bindparam("position", type_=sa.BigInteger()) + sa.func.row_number().over(
-        order_by=moved.c.id
+def _move() -> sa.Select[Any]:
+    # Nothing is locked when nothing waits: a lock is a write.
+    fence = (
+        sa.select(Relay.position)
+        .where(sa.exists().select_from(Outbox))
+        .with_for_update(of=Relay, skip_locked=True)
+        .cte("fence")
     )
+    row: sa.ColumnElement[Any] = sa.literal_column(
+        "outbox.ctid"
+    )  # outbox rows are never updated: the shortest way back to each
+    due = (
+        sa.select(row)
+        .select_from(Outbox)
+        .where(sa.exists().select_from(fence))
+        .order_by(Outbox.id)
+        .limit(sa.bindparam("limit", type_=sa.Integer()))
+    )
+    moved = (
+        sa.delete(Outbox)
+        .where(row == sa.any_(sa.func.array(due.scalar_subquery())))
+        .returning(Outbox.__table__)
+        .cte("moved")
+    )
+    names = [column.name for column in EventLog.__table__.c if column.name not in ("position", "logged_at")]
+    position = fence.c.position + sa.func.row_number().over(order_by=moved.c.id)
     logged = (
         sa.insert(EventLog)
         .from_select(
             ["position", *names],
-            sa.select(position, *(moved.c[name] for name in names)),
+            sa.select(position, *(moved.c[name] for name in names)).join_from(moved, fence, sa.true()),
             include_defaults=False,
         )
-        .returning(EventLog.position)
+        .returning(*feed.matched())
         .cte("logged")
     )
+    last = sa.select(sa.func.max(logged.c.position).label("position")).subquery("last")
     advanced = (
-        sa.update(Relay)
-        .values(position=Relay.position + sa.select(sa.func.count()).select_from(logged).scalar_subquery())
-        .where(sa.exists().select_from(logged))
-        .returning(Relay.position)
-        .cte("advanced")
+        sa.update(Relay).values(position=last.c.position).where(last.c.position.is_not(None)).cte("advanced")
     )
-    return sa.select(advanced.c.position)
+    return sa.select(logged).order_by(logged.c.position).add_cte(advanced)
 
 
-_MOVE = _move()
+MOVE = _move()
+"""Moves what is committed, at most `:limit` rows, and returns `feed.MATCHED` of them in their new order.
+
+No row: nothing waits, or another mover is at it. The relay's one row, locked until the
+commit, is the fence between processes: whoever does not get it does not wait for it.
+"""
 
 
-async def move(session: Session, limit: int = BATCH) -> int | Idle:
-    """Move what is committed, at most `limit` rows, in the caller's transaction.
-
-    Returns how many were moved. The relay's one row, locked until the commit, is the
-    fence between processes: whoever does not get it does not wait for it.
-    """
-    position = (await session.execute(_FENCE)).scalar_one_or_none()
-    if position is None:
-        return Idle.TAKEN
-    advanced = (await session.execute(_MOVE, {"position": position, "limit": limit})).scalar_one_or_none()
-    return Idle.EMPTY if advanced is None else advanced - position
-
-
-_WAITING = sa.select(sa.exists().select_from(Outbox))
-
-
-async def is_waiting(session: Session) -> bool:
-    """Whether there is anything to move; asked before the lock is taken, because a lock is a write."""
-    return bool((await session.execute(_WAITING)).scalar_one())
+async def move(session: Session, limit: int = BATCH) -> int:
+    """`MOVE` in the caller's transaction; returns how many rows were moved."""
+    return len((await session.execute(MOVE, {"limit": limit})).all())

@@ -177,7 +177,7 @@ async def _open(session: Session, began: datetime) -> None:
     await upsert_price_list(
         session, UpsertPriceList(code="EUR", name="List prices", currency="EUR"), actor=SYSTEM, now=began
     )
-    while isinstance(moved := await relay.move(session), int) and moved:
+    while await relay.move(session):
         pass
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -18,12 +19,12 @@ from uuid import UUID
 import asyncpg
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
 from app.live import metrics
 from app.live.audiences import Audience, Audiences
 from app.live.bounds import Bounds
 from app.live.rendering import LOST, Key, Payload, Plan, Rendering
+from app.live.statements import compiled
 from app.live.subscribers import Subscriber
 from db.reads import Reads
 from domain.access import Principal
@@ -37,6 +38,9 @@ BATCH = 1000
 WINDOW = 20_000
 """Positions that one read of a selection without an index may cover, so that each stays short."""
 
+HANDED = 16
+"""Batches that may wait to be taken up; older ones are read from the log."""
+
 SLICE = 32
 """Events that a subscriber is handed at once: one write for it, and at most half of what may wait in its queue."""
 
@@ -44,14 +48,6 @@ BREATH = 500
 """Writes between two breaths of the event loop."""
 
 log = structlog.get_logger("live")
-_DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's dialects are untyped
-
-
-@lru_cache(maxsize=256)
-def _compiled(statement: Any) -> tuple[str, tuple[str, ...]]:
-    """A Core statement as text for asyncpg itself, and the names of its parameters in order."""
-    compiled = statement.compile(dialect=_DIALECT)
-    return str(compiled), tuple(compiled.positiontup or ())
 
 
 @lru_cache(maxsize=256)
@@ -59,13 +55,13 @@ def _selecting(
     made_by: Callable[[Sequence[str]], sa.Select[Any]], columns: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
     """The statement that reads what is selected by these columns: making it takes longer than its execution."""
-    return _compiled(made_by(columns))
+    return compiled(made_by(columns))
 
 
-_TAIL_SQL, _TAIL_NAMES = _compiled(feed.matched_after())
-_WAITING_SQL, _ = _compiled(feed.WAITING)
-_HEAD_SQL, _ = _compiled(feed.READ_HEAD)
-_PRODUCTS_SQL, _ = _compiled(feed.products_by_sku())
+_TAIL_SQL, _TAIL_NAMES = compiled(feed.matched_after())
+_WAITING_SQL, _ = compiled(feed.WAITING)
+_HEAD_SQL, _ = compiled(feed.READ_HEAD)
+_PRODUCTS_SQL, _ = compiled(feed.products_by_sku())
 
 
 async def _head(connection: asyncpg.Connection[Any]) -> Head:
@@ -87,6 +83,8 @@ class Hub:
         self._dsn = dsn
         self._database = reads
         self._wake = asyncio.Event()
+        self._look = True
+        self._handed: deque[Sequence[asyncpg.Record]] = deque(maxlen=HANDED)
         self._reads = asyncio.Semaphore(self.bounds.replay_connections)
         self.audiences = Audiences()
         self._checked_at = 0.0
@@ -108,6 +106,12 @@ class Hub:
 
     def wake(self) -> None:
         """The log may have grown."""
+        self._look = True
+        self._wake.set()
+
+    def hand(self, rows: Sequence[asyncpg.Record]) -> None:
+        """The log has grown by these: `feed.MATCHED`, as this process's relay has just committed them."""
+        self._handed.append(rows)
         self._wake.set()
 
     def audience(
@@ -155,17 +159,22 @@ class Hub:
 
     async def _tail(self, connection: asyncpg.Connection[Any]) -> None:
         await self._check(connection)
+        self._look = True
         while True:
             if asyncio.get_running_loop().time() - self._checked_at > CHECK_SECONDS:
                 await self._check(connection)
             self._wake.clear()
-            while await self._advance(connection):
-                pass
+            while self._handed:
+                await self._take_handed(self._handed.popleft())
+            if self._look:
+                self._look = False
+                while await self._advance(connection):
+                    pass
             try:
                 async with asyncio.timeout(self.bounds.poll_seconds):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                self._look = True
 
     async def _check(self, connection: asyncpg.Connection[Any]) -> None:
         """Look whether the log is still the one that was being read."""
@@ -232,7 +241,7 @@ class Hub:
         return [row["position"] for row in rows]
 
     async def _advance(self, connection: asyncpg.Connection[Any]) -> bool:
-        """Take up one batch and hand it out; True when there may be more."""
+        """Read one batch and take it up; True when there may be more."""
         values = {"after": self.tail, "limit": BATCH}
         rows = await connection.fetch(_TAIL_SQL, *(values[name] for name in _TAIL_NAMES))
         if not rows:
@@ -242,6 +251,19 @@ class Hub:
             await asyncio.sleep(self.bounds.poll_seconds)
             await self._check(connection)
             return True
+        await self._take_up(rows)
+        return len(rows) == BATCH
+
+    async def _take_handed(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Take up a batch that need not be read, if it is the next one; else the log is read."""
+        first, last = rows[0]["position"], rows[-1]["position"]
+        if first == self.tail + 1 and last == self.tail + len(rows):
+            await self._take_up(rows)
+        elif last > self.tail:
+            self._look = True
+
+    async def _take_up(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Hand out the next events of the log."""
         due: dict[Audience, dict[Key, asyncpg.Record]] = {}
         for row in rows:
             for audience in self.audiences.told(row):
@@ -256,7 +278,6 @@ class Hub:
         last = rows[-1]
         metrics.RELAY_LAG.set(max(0.0, (last["logged_at"] - last["created_at"]).total_seconds()))
         metrics.TAIL_LAG.set(max(0.0, time.time() - last["created_at"].timestamp()))
-        return len(rows) == BATCH
 
     async def _hand_out(
         self, told: list[tuple[Audience, dict[Key, asyncpg.Record], list[Subscriber]]]

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import functools
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
+import asyncpg
 import structlog
 from starlette.types import Receive, Scope, Send
 
@@ -162,8 +163,8 @@ class Live:
         finally:
             self._connections.discard(connection)
 
-    def _moved(self) -> None:
-        self.hub.wake()
+    def _moved(self, rows: Sequence[asyncpg.Record]) -> None:
+        self.hub.hand(rows)
         self.wake_ups.announce()
 
 

@@ -3,62 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import asyncpg
 import structlog
 
 from app.live import metrics
-from db.engine import Engine, create_write_engine
+from app.live.statements import compiled
+from db.engine import asyncpg_dsn
 from services import relay
-from services.relay import Idle
 
-BUSY_SECONDS = 0.005
+BUSY_SECONDS = 0.003
 """Between batches: many commits share a batch, and none waits longer than this for its turn."""
 
 IDLE_SECONDS = 0.1
-"""How late an event may be that another process committed while nothing was going on."""
+"""How late an event may be that another process committed after a long silence."""
 
-BUSY_ROUNDS = 20
-"""Empty looks in a row before the pace drops to idle."""
+OF_SILENCE = 1 / 50
+"""The part of the silence so far after which the relay looks again: what was busy may soon be again."""
 
 log = structlog.get_logger("relay")
 
+Moved = Callable[[Sequence[asyncpg.Record]], None]
+
 
 class Relay:
-    """Moves committed events into the log until cancelled; `moved` is called after each batch's commit.
+    """Moves committed events into the log until cancelled; `moved` is given each batch after its commit.
 
     Several processes may each run one: the row that `services.relay` locks is the
     fence, and whoever finds it free goes on where a dead one stopped.
     """
 
-    def __init__(self, url: str, moved: Callable[[], None]) -> None:
-        self._url = url
+    def __init__(self, url: str, moved: Moved) -> None:
+        self._dsn = asyncpg_dsn(url)
         self._moved = moved
         self._poked = asyncio.Event()
+        self._failures = 0
 
     def poke(self) -> None:
         """Something was committed in this process."""
         self._poked.set()
 
     async def run(self) -> None:
-        engine = create_write_engine(self._url, pool_size=1, application_name="oms-relay")
-        try:
-            await self._run(engine)
-        finally:
-            await engine.dispose()
-
-    async def _run(self, engine: Engine) -> None:
-        empty = BUSY_ROUNDS
-        failures = 0
         while True:
-            was_poked = self._poked.is_set()
-            self._poked.clear()
             try:
-                outcome = await self._move(engine, look_first=not was_poked)
+                await self._connected()
             except Exception as error:  # whatever it is, nothing would reach the log any more
-                failures += 1
+                self._failures += 1
                 expected = isinstance(
                     error,
                     OSError
@@ -70,34 +64,52 @@ class Relay:
                 log.warning(
                     "relay_failed",
                     error=repr(error)[:200],
-                    failures=failures,
+                    failures=self._failures,
                     exc_info=None if expected else error,
                 )
-                await asyncio.sleep(random.uniform(0.5, 1) * min(1.0, 0.1 * 2**failures))  # noqa: S311 - jitter
-                continue
-            failures = 0
-            if isinstance(outcome, int):
-                empty = 0
-                metrics.RELAYED.inc(outcome)
-                self._moved()
-                if outcome >= relay.BATCH:
-                    continue
-            elif outcome is Idle.EMPTY:
-                empty += 1
-            await self._pause(busy=empty < BUSY_ROUNDS or outcome is Idle.TAKEN)
+                pause = min(1.0, 0.1 * 2**self._failures)
+                await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - jitter
 
-    async def _move(self, engine: Engine, *, look_first: bool) -> int | Idle:
-        async with engine.begin() as session:
-            if look_first and not await relay.is_waiting(session):
-                return Idle.EMPTY
-            return await relay.move(session)
-
-    async def _pause(self, *, busy: bool) -> None:
-        if busy:
-            await asyncio.sleep(BUSY_SECONDS)
-            return
+    async def _connected(self) -> None:
+        connection = await asyncpg.connect(
+            self._dsn, timeout=5, command_timeout=15, server_settings=_SETTINGS
+        )
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                await self._poked.wait()
-        except TimeoutError:
-            pass
+            await self._run(connection)
+        finally:
+            connection.terminate()
+
+    async def _run(self, connection: asyncpg.Connection[Any]) -> None:
+        sql, _ = compiled(relay.MOVE)
+        move = await connection.prepare(sql)
+        time = asyncio.get_running_loop().time
+        last = time() - IDLE_SECONDS / OF_SILENCE
+        while True:
+            self._poked.clear()
+            rows = await move.fetch(relay.BATCH)
+            self._failures = 0
+            if rows:
+                last = time()
+                metrics.RELAYED.inc(len(rows))
+                self._moved(rows)
+                if len(rows) == relay.BATCH:
+                    continue
+            await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(BUSY_SECONDS)
+        if seconds > BUSY_SECONDS:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds - BUSY_SECONDS):
+                    await self._poked.wait()
+
+
+_SETTINGS = {
+    "application_name": "oms-relay",
+    "TimeZone": "UTC",
+    "default_transaction_isolation": "read committed",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",  # one plan, whatever the outbox held when it was made
+}

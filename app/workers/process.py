@@ -27,7 +27,7 @@ async def run_worker(settings: Settings) -> None:
     engine = create_write_engine(url, pool_size=settings.pool_size)
     providers = installed.load(settings)
 
-    def moved() -> None:
+    def moved(_: object) -> None:
         workers.poke()
         wake_ups.announce()
 

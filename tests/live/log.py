@@ -15,7 +15,7 @@ from domain.events import AggregateKind, EventType
 from domain.orders import Origin
 from services import events
 from services.events import Aggregate, Event
-from services.relay import Idle, move
+from services.relay import move
 
 NOW = datetime(2026, 1, 5, 12, 30, tzinfo=UTC)
 
@@ -64,7 +64,7 @@ async def move_all(engine: AsyncEngine, limit: int = 1000) -> int:
     while True:
         async with engine.begin() as session:
             count = await move(session, limit)
-        if isinstance(count, Idle):
+        if not count:
             return moved
         moved += count
 
