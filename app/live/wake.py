@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -38,7 +39,8 @@ def checked(url: str) -> str:
         return url
     if scheme in ("postgres", "postgresql", "postgresql+asyncpg"):
         dsn = asyncpg_dsn(url.replace("postgres://", "postgresql://", 1))
-        return f"{dsn}{'&' if '?' in dsn else '?'}application_name=oms-wake"
+        # What is told is committed already, and a wake-up that is lost costs a poll: it waits for no disk.
+        return f"{dsn}{'&' if '?' in dsn else '?'}application_name=oms-wake&synchronous_commit=off"
     if scheme in ("redis", "rediss"):
         try:
             version = importlib.metadata.version("redis")
@@ -53,11 +55,12 @@ def checked(url: str) -> str:
 
 
 class WakeUps:
-    """Tells other processes that the log has grown, and is told: `woken` is called for each time."""
+    """Tells other processes that the log has grown, and is told: `woken` is called when another one says so."""
 
     def __init__(self, url: str, woken: Callable[[], None]) -> None:
         self._url = checked(url)
         self._woken = woken
+        self._own = f"{WAKE} {secrets.token_hex(8)}"
         self._due = asyncio.Event()
         self.connected = asyncio.Event()
         """Whether the broker answers; for health and for tests."""
@@ -99,7 +102,7 @@ class WakeUps:
             if not self.connected.is_set():
                 self.connected.set()
                 metrics.WAKE_UPS.set(1)
-            if heard.message == WAKE:
+            if heard.message.startswith(WAKE) and heard.message != self._own:
                 self._woken()
 
     async def _speak(self, broadcast: Any) -> None:
@@ -110,7 +113,7 @@ class WakeUps:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
                     await self._due.wait()
-            message = WAKE if self._due.is_set() else BEAT
+            message = self._own if self._due.is_set() else BEAT
             self._due.clear()
 
 

@@ -25,7 +25,7 @@ from tests.live.clients import Client, until
 from tests.live.conftest import free_port, serving
 from tests.live.log import write_events
 from tests.live.planner import Planner, execute
-from tests.live.test_wake import Counter
+from tests.live.test_wake import Counter, listening
 
 UPDATED = EventType.ORDER_UPDATED
 
@@ -86,15 +86,11 @@ async def processes(
 
 
 async def test_processes_wake_each_other_through_redis(redis: Redis) -> None:
-    woken = [Counter(), Counter()]
-    wake_ups = [WakeUps(redis.url, counter) for counter in woken]
-    tasks = [asyncio.create_task(each.run()) for each in wake_ups]
-    for each in wake_ups:
-        await asyncio.wait_for(each.connected.wait(), 10)
-    before = [counter.count for counter in woken]
-    wake_ups[0].announce()
-    await until(lambda: all(counter.count > start for counter, start in zip(woken, before, strict=True)))
-    await cancel(tasks)
+    woken = Counter()
+    async with listening(redis.url, Counter(), woken) as processes:
+        before = woken.count
+        processes[0].announce()
+        await until(lambda: woken.count > before)
 
 
 async def test_with_redis_stopped_events_come_with_the_poll_and_wake_ups_come_back_with_it(

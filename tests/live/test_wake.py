@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -29,63 +31,57 @@ class Counter:
         self.count += 1
 
 
-async def test_processes_wake_each_other_through_postgresql(database_url: str) -> None:
-    woken = [Counter(), Counter()]
-    processes = [WakeUps(database_url, counter) for counter in woken]
+@contextlib.asynccontextmanager
+async def listening(url: str, *counters: Counter) -> AsyncIterator[list[WakeUps]]:
+    """A process for each of these, connected."""
+    processes = [WakeUps(url, counter) for counter in counters]
     tasks = [asyncio.create_task(process.run()) for process in processes]
     for process in processes:
         await asyncio.wait_for(process.connected.wait(), 5)
-    before = [counter.count for counter in woken]
-    processes[0].announce()
-    await until(lambda: all(counter.count > start for counter, start in zip(woken, before, strict=True)))
+    yield processes
     await cancel(tasks)
 
 
-async def test_one_process_wakes_itself_in_memory() -> None:
-    woken = Counter()
-    process = WakeUps("memory://", woken)
-    task = asyncio.create_task(process.run())
-    await asyncio.wait_for(process.connected.wait(), 5)
-    before = woken.count
-    process.announce()
-    await until(lambda: woken.count > before)
-    await cancel([task])
+async def test_processes_wake_each_other_through_postgresql_and_not_themselves(database_url: str) -> None:
+    first, second = Counter(), Counter()
+    async with listening(database_url, first, second) as processes:
+        before = first.count, second.count
+        processes[0].announce()
+        await until(lambda: second.count > before[1])
+        assert first.count == before[0]
+        processes[1].announce()
+        await until(lambda: first.count > before[0])
 
 
 async def test_many_announcements_at_once_become_few(database_url: str) -> None:
     woken = Counter()
-    process = WakeUps(database_url, woken)
-    task = asyncio.create_task(process.run())
-    await asyncio.wait_for(process.connected.wait(), 5)
-    before = woken.count
-    for _ in range(1000):
-        process.announce()
-    await until(lambda: woken.count > before)
-    await asyncio.sleep(0.1)
-    assert woken.count - before <= 3
-    await cancel([task])
+    async with listening(database_url, Counter(), woken) as processes:
+        before = woken.count
+        for _ in range(1000):
+            processes[0].announce()
+        await until(lambda: woken.count > before)
+        await asyncio.sleep(0.1)
+        assert woken.count - before <= 3
 
 
 async def test_a_killed_listening_connection_is_replaced_and_what_it_missed_is_looked_for(
     database_url: str,
 ) -> None:
     woken = Counter()
-    process = WakeUps(database_url, woken)
-    task = asyncio.create_task(process.run())
-    await asyncio.wait_for(process.connected.wait(), 5)
-    connection = await asyncpg.connect(asyncpg_dsn(database_url))
-    before = woken.count
-    assert await connection.fetchval(
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity "
-        "where application_name = 'oms-wake' and datname = current_database()"
-    )
-    await until(lambda: woken.count > before)
-    await until(process.connected.is_set)
-    heard = woken.count
-    process.announce()
-    await until(lambda: woken.count > heard)
-    await connection.close()
-    await cancel([task])
+    async with listening(database_url, woken, Counter()) as processes:
+        connection = await asyncpg.connect(asyncpg_dsn(database_url))
+        before = woken.count
+        assert await connection.fetchval(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+            "where application_name = 'oms-wake' and datname = current_database()"
+        )
+        await until(lambda: woken.count > before)
+        for process in processes:
+            await until(process.connected.is_set)
+        heard = woken.count
+        processes[1].announce()
+        await until(lambda: woken.count > heard)
+        await connection.close()
 
 
 async def test_a_broker_that_hangs_silently_is_noticed_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
