@@ -52,22 +52,60 @@ _ASKING = (
     EventType.PAYMENT_VOID_REQUESTED,
     EventType.REFUND_REQUESTED,
 )
-_MADE = insert(Consumer).on_conflict_do_nothing()
-_FENCE = (
-    sa.select(Consumer.position, sa.select(Relay.position).scalar_subquery().label("head"))
-    .where(Consumer.name == sa.bindparam("name", type_=sa.Text()))
-    .with_for_update(of=Consumer, skip_locked=True)
+_NAME = sa.bindparam("consumer", type_=sa.Text())
+
+_CHANGED = EventLog.details.op("->")(sa.literal_column("'change'"))
+_NOTHING: sa.ColumnElement[int] = sa.literal_column("0")
+
+
+def _changed(part: str) -> sa.ColumnElement[int]:
+    """By how much a change of a stock level moved this part of it; null where it did not."""
+    return _CHANGED.op("->>")(sa.literal_column(f"'{part}'")).cast(sa.BigInteger())
+
+
+_MATTERS = sa.or_(
+    EventLog.type.in_(_ASKING),
+    sa.and_(  # there may be more to promise: goods came in, or somebody gave up a claim
+        EventLog.type == EventType.STOCK_CHANGED,
+        sa.or_(
+            _changed("sellable") > _NOTHING,
+            _changed("allocated") < _NOTHING,
+            _changed("reserved") < _NOTHING,
+        ),
+    ),
 )
-_UNTIL = sa.bindparam("until", type_=sa.BigInteger())
-_READ = (
-    sa.select(EventLog.position, EventLog.type, EventLog.subject_id, EventLog.details)
-    .where(
-        EventLog.position > sa.bindparam("after", type_=sa.BigInteger()),
-        EventLog.position <= _UNTIL,
-        EventLog.type.in_((*_ASKING, EventType.STOCK_CHANGED)),
+"""Events that jobs are made of."""
+
+
+def _take() -> sa.Select[Any]:
+    """Moves the cursor and returns where it was, where it is, and what happened in between that matters."""
+    head = sa.select(Relay.position).scalar_subquery()
+    fence = (  # nothing is locked when there is nothing new: a lock is a write
+        sa.select(Consumer.position.label("after"), head.label("head"))
+        .where(Consumer.name == _NAME, Consumer.position < head)
+        .with_for_update(of=Consumer, skip_locked=True)
+        .cte("fence")
     )
-    .order_by(EventLog.position)
-)
+    until = sa.func.least(fence.c.after + sa.bindparam("limit", type_=sa.BigInteger()), fence.c.head)
+    moved = (
+        sa.update(Consumer)
+        .values(position=until, updated_at=sa.func.now())
+        .where(Consumer.name == _NAME)
+        .cte("moved")
+    )
+    absent = sa.select(_NAME).where(~sa.exists().where(Consumer.name == _NAME))
+    made = insert(Consumer).from_select(["name"], absent, include_defaults=False).on_conflict_do_nothing()
+    log = EventLog.__table__.c
+    return (
+        sa.select(fence.c.after, until.label("until"), log.position, log.type, log.subject_id, log.details)
+        .select_from(fence)
+        .outerjoin(EventLog, sa.and_(log.position > fence.c.after, log.position <= until, _MATTERS))
+        .order_by(log.position)
+        .add_cte(moved, made.cte("made"))
+    )
+
+
+_TAKE = _take()
 _IDS = sa.bindparam("ids", type_=ARRAY(sa.Uuid()))
 _STILL_OPEN = sa.select(PaymentTransaction.id).where(
     PaymentTransaction.id == sa.any_(_IDS),
@@ -78,21 +116,14 @@ _WAITED_FOR = sa.select(Backorder.stock_level_id).where(Backorder.stock_level_id
 
 async def consume(session: Session, enqueue: Enqueue, *, name: str = CONSUMER, limit: int = BATCH) -> int:
     """Make jobs of the next `limit` positions; how many positions were passed (0: none, or a rival reads)."""
-    fence = (await session.execute(_FENCE, {"name": name})).one_or_none()
-    if fence is None:
-        await session.execute(_MADE, {"name": name})
+    rows = (await session.execute(_TAKE, {"consumer": name, "limit": limit})).all()
+    if not rows:
         return 0
-    until = min(fence.position + limit, fence.head)
-    if until <= fence.position:
-        return 0
-    events = (await session.execute(_READ, {"after": fence.position, "until": until})).all()
+    events = [row for row in rows if row.position is not None]
     jobs = [*await _provider_calls(session, events), *await _backorders(session, events)]
     if jobs:
         await enqueue(session, jobs)
-    await session.execute(
-        sa.update(Consumer).where(Consumer.name == name).values(position=until, updated_at=sa.func.now())
-    )
-    return int(until - fence.position)
+    return int(rows[0].until - rows[0].after)
 
 
 async def _provider_calls(session: Session, events: Sequence[Any]) -> list[Job]:
@@ -116,7 +147,7 @@ async def _provider_calls(session: Session, events: Sequence[Any]) -> list[Job]:
 
 
 async def _backorders(session: Session, events: Sequence[Any]) -> list[Job]:
-    risen = {event.subject_id for event in events if event.type is EventType.STOCK_CHANGED and _rose(event)}
+    risen = {event.subject_id for event in events if event.type is EventType.STOCK_CHANGED}
     if not risen:
         return []
     waited_for = (await session.execute(_WAITED_FOR, {"ids": sorted(risen)})).scalars().all()
@@ -125,11 +156,3 @@ async def _backorders(session: Session, events: Sequence[Any]) -> list[Job]:
     return [
         Job(JobKind.BACKORDERS, level_id, f"{JobKind.BACKORDERS}:{level_id}:{at}") for level_id in waited_for
     ]
-
-
-def _rose(event: Any) -> bool:
-    """Whether there may be more to promise: goods came in, or somebody gave up a claim."""
-    change = event.details.get("change", {})
-    return bool(
-        change.get("sellable", 0) > 0 or change.get("allocated", 0) < 0 or change.get("reserved", 0) < 0
-    )

@@ -21,13 +21,16 @@ from app.workers.schedules import Retention, Schedule, schedules
 from db.engine import Engine, asyncpg_dsn
 from domain.access import SYSTEM
 from services.backorders import ServeBackorders, serve_backorders
-from services.consumers import JobKind, consume
+from services.consumers import BATCH, JobKind, consume
 from services.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 0.25
 """How long the reader of the log waits when nobody pokes it."""
+
+GATHER_SECONDS = 0.05
+"""While there is work, for so long events come together before they are read: a read costs the same for many."""
 
 LOST_AFTER = timedelta(seconds=10)
 """A job whose worker has given no sign of life for so long is given to another."""
@@ -135,7 +138,9 @@ class Workers:
             self._poked.clear()
             async with self._engine.begin() as session:
                 passed = await consume(session, queue.enqueue)
-            if not passed:
+            if passed:
+                await self._pause(GATHER_SECONDS if passed < BATCH else 0)
+            else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._poked.wait(), IDLE_SECONDS)
 
