@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar, cast
 import strawberry
 from graphql import FieldNode, GraphQLError, GraphQLObjectType, OperationType
 from strawberry.exceptions import StrawberryInputCoercionError
-from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from domain.access import Principal, VisibilityClass
 from schema.plan.arguments import Binder, InputError, Variables
 from schema.plan.catalog import Catalog, Partition, Predicate, PrincipalValues, catalog_of, object_type
 from schema.plan.collect import Collected, Collector
+from schema.plan.converting import Converters
 from schema.plan.limits import Limits, definition_of, measure, refusals
 from schema.plan.operation import Operation, RequestError, refuse
 from schema.plan.plans import (
@@ -93,6 +93,7 @@ class Planner:
         introspection: bool = True,
     ) -> None:
         self.catalog: Catalog = catalog_of(schema)
+        self._converters = Converters(self.catalog.strawberry)
         self.principal_values = principal_values
         self.limits = limits or Limits()
         self._predicate = predicate
@@ -302,13 +303,7 @@ class Planner:
     def converted(self, call: CallPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments as the declared function takes them: input classes, enums, Python names."""
         definition = cast("StrawberryField", definition_of(call.field))
-        schema = self.catalog.strawberry
-        return convert_arguments(
-            dict(arguments),
-            definition.arguments,
-            scalar_registry=schema.schema_converter.scalar_registry,
-            config=schema.config,
-        )
+        return self._converters.converted(definition.arguments, arguments)
 
     def values_of(self, principal: Principal) -> Mapping[str, Any]:
         return self.principal_values(principal)

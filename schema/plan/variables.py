@@ -20,7 +20,9 @@ from graphql import (
     SelectionSetNode,
     Undefined,
     VariableNode,
+    is_required_input_field,
 )
+from graphql.utilities.coerce_input_value import coerce_default_value
 
 from schema.plan.arguments import enum_text
 from schema.plan.limits import definition_of
@@ -32,6 +34,9 @@ Shape = Callable[[Any], Any]
 
 class Slow(Exception):
     pass
+
+
+_REQUIRED = object()
 
 
 def _fields(selected: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[Any]:
@@ -209,10 +214,55 @@ def _nullable_coercer(type_: Any) -> Coerce:
         return items
     if isinstance(type_, GraphQLEnumType):
         return _enum_coercer(type_)
-    plain = _PLAIN.get(type_.name) if isinstance(type_, GraphQLScalarType) else None
-    if plain is None:
-        return _always_slow
-    return plain
+    if isinstance(type_, GraphQLInputObjectType):
+        return _always_slow if type_.is_one_of else _Object(type_)
+    plain = _PLAIN.get(type_.name)
+    return _scalar_coercer(type_) if plain is None else plain
+
+
+class _Object:
+    """Coerces the fields of an input object, worked out at the first use: a type may hold itself."""
+
+    def __init__(self, type_: GraphQLInputObjectType) -> None:
+        self._type = type_
+        self._fields: list[tuple[str, str, Coerce, Any]] | None = None
+
+    def __call__(self, value: Any) -> Any:
+        if type(value) is not dict:
+            raise Slow
+        if self._fields is None:
+            self._fields = [
+                (
+                    name,
+                    field.out_name or name,
+                    coercer(field.type),
+                    _REQUIRED if is_required_input_field(field) else coerce_default_value(field),
+                )
+                for name, field in self._type.fields.items()
+            ]
+        coerced, found = {}, 0
+        for name, out_name, coerce, default in self._fields:
+            given = value.get(name, Undefined)
+            if given is not Undefined:
+                found += 1
+                coerced[out_name] = coerce(given)
+            elif default is _REQUIRED:
+                raise Slow
+            elif default is not Undefined:
+                coerced[out_name] = default
+        if found != len(value):
+            raise Slow
+        return self._type.out_type(coerced)
+
+
+def _scalar_coercer(type_: GraphQLScalarType) -> Coerce:
+    def scalar(value: Any) -> Any:
+        try:
+            return type_.coerce_input_value(value)
+        except Exception as error:
+            raise Slow from error
+
+    return scalar
 
 
 def _enum_coercer(type_: GraphQLEnumType) -> Coerce:
