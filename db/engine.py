@@ -76,20 +76,27 @@ class Engine:
         self._listeners: list[Callable[[Any], None]] = []
 
     @asynccontextmanager
-    async def begin(self, *, gathering: bool = False) -> AsyncIterator[Session]:
-        """One transaction, committed when the block ends and rolled back when it raises."""
-        async with self.connect(gathering=gathering) as session:
+    async def begin(
+        self, *, gathering: bool = False, lock_timeout_seconds: float | None = None
+    ) -> AsyncIterator[Session]:
+        """One transaction, committed when the block ends and rolled back when it raises.
+
+        `lock_timeout_seconds`: how long it waits for a lock, where that is not what the engine's others wait.
+        """
+        async with self.connect(gathering=gathering, lock_timeout_seconds=lock_timeout_seconds) as session:
             yield session
             await session.commit()
 
     @asynccontextmanager
-    async def connect(self, *, gathering: bool = False) -> AsyncIterator[Session]:
+    async def connect(
+        self, *, gathering: bool = False, lock_timeout_seconds: float | None = None
+    ) -> AsyncIterator[Session]:
         """A transaction that is rolled back unless the block commits it.
 
         Raises NoConnection when none is free in time.
         """
         connection = await self._pool.take()
-        session = Session(connection, gathering=gathering)
+        session = Session(connection, gathering=gathering, lock_timeout_seconds=lock_timeout_seconds)
         ended = False
         try:
             yield session

@@ -50,10 +50,19 @@ class Session:
     when it is sent.
     """
 
-    __slots__ = ("_begun", "_driver", "_gathered", "_gathering", "_touched", "_unless")
+    __slots__ = ("_begin_with", "_begun", "_driver", "_gathered", "_gathering", "_touched", "_unless")
 
-    def __init__(self, driver: asyncpg.Connection[Any], *, gathering: bool = False) -> None:
+    def __init__(
+        self,
+        driver: asyncpg.Connection[Any],
+        *,
+        gathering: bool = False,
+        lock_timeout_seconds: float | None = None,
+    ) -> None:
         self._driver = driver
+        self._begin_with = "BEGIN"
+        if lock_timeout_seconds is not None:
+            self._begin_with += f"; SET LOCAL lock_timeout = {int(lock_timeout_seconds * 1000)}"
         self._gathering = gathering
         self._begun = False
         self._gathered: list[_Write] = []
@@ -189,7 +198,7 @@ class Session:
 
     async def _begin(self) -> None:
         if not self._begun:
-            await self._driver.execute("BEGIN")
+            await self._driver.execute(self._begin_with)
             self._begun = True
 
     async def _gather(self, write: _Write) -> None:

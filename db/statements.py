@@ -32,7 +32,7 @@ Convert = Callable[[Any], Any]
 
 
 def _dump(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return orjson.dumps(value, default=_json).decode()
 
 
 DIALECT: Dialect = asyncpg_dialect(  # type: ignore[no-untyped-call]

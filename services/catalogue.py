@@ -11,6 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
+from sqlalchemy.sql import visitors
 
 from db import visibility
 from db.channels import Channel
@@ -18,12 +19,13 @@ from db.customers import Company, Customer
 from db.engine import Session
 from db.orders import Order
 from db.products import Price, PriceList, Product
-from domain.access import Principal, VisibilityClass
+from domain.access import VisibilityClass
 from domain.errors import InvalidInput, NotFound, Refused, UserError
 from domain.ids import Prefix
 from domain.order_commands import PlaceOrder
 from domain.orders import CollectedBy, PricingAuthority, ReleaseGate
 from services.channels import order_number_sequence
+from services.joint import Asking
 from services.order_changes import not_found
 
 
@@ -73,106 +75,161 @@ class Offer:
     number_is_taken: bool
 
 
-_wanted = (
-    sa.func.unnest(
-        sa.bindparam("skus", type_=ARRAY(sa.Text())), sa.bindparam("quantities", type_=ARRAY(sa.Integer()))
-    )
+_UUIDS = ARRAY(sa.Uuid())
+_asking = (
+    sa.func.json_to_recordset(sa.bindparam("asking", type_=sa.JSON()))
     .table_valued(
-        sa.column("sku", sa.Text()), sa.column("quantity", sa.Integer()), with_ordinality="position"
+        sa.column("place", sa.Integer()),
+        sa.column("skus", ARRAY(sa.Text())),
+        sa.column("quantities", ARRAY(sa.Integer())),
+        sa.column("channel_id", sa.Uuid()),
+        sa.column("customer_id", sa.Uuid()),
+        sa.column("company_id", sa.Uuid()),
+        sa.column("number", sa.Text()),
+        sa.column("sequence", sa.Text()),
+        sa.column("principal_channels", _UUIDS),
+        sa.column("principal_locations", _UUIDS),
+        sa.column("principal_customer", sa.Uuid()),
+        sa.column("principal_company", sa.Uuid()),
+        sa.column("principal_order", sa.Uuid()),
     )
-    .render_derived(name="wanted")
+    .render_derived(name="asking", with_types=True)
 )
-_channel, _customer, _company = Channel.__table__, Customer.__table__, Company.__table__
-_CHANNEL_ID = sa.bindparam("channel_id", type_=sa.Uuid())
+_channel, _customer, _company, _product = (table.__table__ for table in (Channel, Customer, Company, Product))
 _NOW = sa.bindparam("now", type_=PriceList.valid_from.type)
-_listed = (
-    sa.select(Price.amount)
-    .join(PriceList, PriceList.id == Price.price_list_id)
-    .where(
-        Price.product_id == Product.id,
-        Price.minimum_quantity <= _wanted.c.quantity,
-        PriceList.active,
-        PriceList.currency == _channel.c.currency,
-        sa.or_(PriceList.channel_id.is_(None), PriceList.channel_id == _CHANNEL_ID),
-        sa.or_(PriceList.valid_from.is_(None), PriceList.valid_from <= _NOW),
-        sa.or_(PriceList.valid_until.is_(None), PriceList.valid_until > _NOW),
-    )
-    # The channel's own list counts before a general one, a larger quantity's price before a smaller's.
-    .order_by(PriceList.channel_id.is_(None), Price.minimum_quantity.desc(), PriceList.id)
-    .limit(1)
-    .correlate(Product, _wanted, _channel)
-    .scalar_subquery()
-)
 
 
 @lru_cache(maxsize=256)
-def _statement(caller: VisibilityClass, *, numbered: bool) -> sa.Select[Any]:
+def _statement(caller: VisibilityClass) -> sa.Select[Any]:
     """One row a line; channel, customer and company are in every row, null where they may not be seen.
 
-    `numbered`: the caller gives the order's number. Else the channel's sequence is asked, once.
+    An order that is given no number asks its channel's sequence, once.
     """
 
-    def visible(table: Any, name: str) -> sa.ColumnElement[bool]:
-        return sa.and_(
-            table.c.id == sa.bindparam(name, type_=sa.Uuid()),
-            visibility.predicate(table.name, table, caller),
-        )
+    def visible(table: Any, asking: Any, name: str) -> sa.ColumnElement[bool]:
+        def given(element: Any, **_: Any) -> Any:
+            """Several callers of one class ask at once: each its own values. A column by its text belongs
+            to no FROM, so that it may stand in a predicate's own subqueries."""
+            if isinstance(element, sa.BindParameter) and element.key in asking.c:
+                return sa.literal_column(f"{asking.name}.{element.key}", element.type)
+            return None
 
-    number: sa.ColumnElement[str] = sa.bindparam("number", type_=sa.Text())
-    if not numbered:
-        sequence = sa.cast(sa.bindparam("sequence", type_=sa.Text()), REGCLASS())
-        number = _channel.c.order_number_prefix + sa.cast(sa.func.nextval(sequence), sa.Text())
-    numbers = (
-        sa.select(number.label("number"))
-        .where(visible(_channel, "channel_id"), _channel.c.active)
-        .cte("numbers")
+        predicate = visibility.predicate(table.name, table, caller)
+        return sa.and_(table.c.id == asking.c[name], visitors.replacement_traverse(predicate, {}, given))
+
+    own_number = _channel.c.order_number_prefix + sa.cast(
+        sa.func.nextval(sa.cast(_asking.c.sequence, REGCLASS())), sa.Text()
+    )
+    numbered = (
+        sa.select(
+            *(column for column in _asking.c if column.key != "number"),
+            sa.case((_channel.c.active, sa.func.coalesce(_asking.c.number, own_number))).label("number"),
+        )
+        .select_from(_asking.outerjoin(_channel, visible(_channel, _asking, "channel_id")))
+        .cte("numbered")
         .prefix_with("MATERIALIZED")
     )
-    taken = sa.exists().where(Order.channel_id == _CHANNEL_ID, Order.number == numbers.c.number)
+    wanted = (
+        sa.func.unnest(numbered.c.skus, numbered.c.quantities)
+        .table_valued(
+            sa.column("sku", sa.Text()), sa.column("quantity", sa.Integer()), with_ordinality="position"
+        )
+        .render_derived(name="wanted")
+    )
+    listed = (
+        sa.select(Price.amount)
+        .join(PriceList, PriceList.id == Price.price_list_id)
+        .where(
+            Price.product_id == _product.c.id,
+            Price.minimum_quantity <= wanted.c.quantity,
+            PriceList.active,
+            PriceList.currency == _channel.c.currency,
+            sa.or_(PriceList.channel_id.is_(None), PriceList.channel_id == numbered.c.channel_id),
+            sa.or_(PriceList.valid_from.is_(None), PriceList.valid_from <= _NOW),
+            sa.or_(PriceList.valid_until.is_(None), PriceList.valid_until > _NOW),
+        )
+        # The channel's own list counts before a general one, a larger quantity's price before a smaller's.
+        .order_by(PriceList.channel_id.is_(None), Price.minimum_quantity.desc(), PriceList.id)
+        .limit(1)
+        .correlate_except(Price, PriceList)
+        .scalar_subquery()
+    )
+    taken = sa.exists().where(Order.channel_id == numbered.c.channel_id, Order.number == numbered.c.number)
+    # The order of an order's own lines keeps each order's part apart: few rows, found by their keys.
+    read = (
+        sa.select(
+            wanted.c.position,
+            *(_channel.c[name].label(f"channel_{name}") for name in Seller._fields),
+            *(_customer.c[name].label(f"customer_{name}") for name in Buyer._fields),
+            _company.c.id.label("buying_company_id"),
+            *(_product.c[name].label(f"product_{name}") for name in Listed._fields[:-1]),
+            listed.label("listed_price"),
+            taken.correlate_except(Order).label("number_is_taken"),
+        )
+        .select_from(wanted)
+        .outerjoin(_product, _product.c.sku == wanted.c.sku)
+        .outerjoin(_channel, visible(_channel, numbered, "channel_id"))
+        .outerjoin(_customer, visible(_customer, numbered, "customer_id"))
+        .outerjoin(_company, visible(_company, numbered, "company_id"))
+        .order_by(wanted.c.position)
+        .lateral("read")
+    )
     return (
         sa.select(
-            *(_channel.c[name] for name in Seller._fields),
-            *(_customer.c[name] for name in Buyer._fields),
-            _company.c.id,
-            *(Product.__table__.c[name] for name in Listed._fields[:-1]),
-            _listed.label("listed_price"),
-            numbers.c.number,
-            taken.label("number_is_taken"),
+            numbered.c.place, *(column for column in read.c if column.key != "position"), numbered.c.number
         )
-        .select_from(_wanted)
-        .outerjoin(Product, Product.sku == _wanted.c.sku)
-        .outerjoin(_channel, visible(_channel, "channel_id"))
-        .outerjoin(_customer, visible(_customer, "customer_id"))
-        .outerjoin(_company, visible(_company, "company_id"))
-        .outerjoin(numbers, sa.true())
-        .order_by(sa.column("position"))
+        .select_from(numbered.join(read, sa.true()))
+        .order_by(numbered.c.place, read.c.position)
     )
 
 
-_SELLER = slice(0, len(Seller._fields))
+_SELLER = slice(1, 1 + len(Seller._fields))
 _BUYER = slice(_SELLER.stop, _SELLER.stop + len(Buyer._fields))
 _COMPANY = _BUYER.stop
 _LISTED = slice(_COMPANY + 1, _COMPANY + 1 + len(Listed._fields))
 
 
-async def load_offer(session: Session, command: PlaceOrder, *, actor: Principal, now: datetime) -> Offer:
-    """Refused with NotFound for what the actor may not see or no product is called, InvalidInput for a
-    channel that takes no orders or sells in another currency."""
-    statement = _statement(VisibilityClass.of(actor), numbered=command.number is not None)
-    rows = await session.fetch(
-        statement,
-        {
-            "skus": [line.sku for line in command.lines],
-            "quantities": [line.quantity for line in command.lines],
-            "channel_id": command.channel_id,
-            "customer_id": command.customer_id,
-            "company_id": command.company_id,
-            "number": command.number,
-            "sequence": order_number_sequence(command.channel_id),
-            "now": now,
-            **visibility.values(actor),
-        },
-    )
+async def load_offers(
+    session: Session, asking: Sequence[Asking[PlaceOrder]], *, now: datetime
+) -> list[Offer | Refused]:
+    """What each is offered, or why nothing is: NotFound for what the actor may not see or no product is
+    called, InvalidInput for a channel that takes no orders or sells in another currency."""
+    of_class: dict[VisibilityClass, list[int]] = {}
+    for place, (_, actor) in enumerate(asking):
+        of_class.setdefault(VisibilityClass.of(actor), []).append(place)
+    rows: dict[int, list[tuple[Any, ...]]] = {}
+    for caller, places in of_class.items():
+        found = await session.fetch(
+            _statement(caller),
+            {"asking": [_row(place, asking[place]) for place in places], "now": now},
+        )
+        for row in found:
+            rows.setdefault(row[0], []).append(row)
+    offers: list[Offer | Refused] = []
+    for place, (command, _) in enumerate(asking):
+        try:
+            offers.append(_offer(command, rows[place]))
+        except Refused as refused:
+            offers.append(refused)
+    return offers
+
+
+def _row(place: int, asking: Asking[PlaceOrder]) -> dict[str, Any]:
+    command, actor = asking
+    return {
+        "place": place,
+        "skus": [line.sku for line in command.lines],
+        "quantities": [line.quantity for line in command.lines],
+        "channel_id": command.channel_id,
+        "customer_id": command.customer_id,
+        "company_id": command.company_id,
+        "number": command.number,
+        "sequence": order_number_sequence(command.channel_id),
+        **visibility.values(actor),
+    }
+
+
+def _offer(command: PlaceOrder, rows: Sequence[tuple[Any, ...]]) -> Offer:
     first = rows[0]
     seller, buyer = Seller._make(first[_SELLER]), Buyer._make(first[_BUYER])
     if seller.id is None:
@@ -188,18 +245,6 @@ async def load_offer(session: Session, command: PlaceOrder, *, actor: Principal,
     if command.company_id is not None and first[_COMPANY] is None:
         raise not_found(Prefix.COMPANY, command.company_id, "companyId")
     products = [Listed._make(row[_LISTED]) for row in rows]
-    _refuse_unknown(command, products)
-    return Offer(
-        seller=seller,
-        buyer=None if command.customer_id is None else buyer,
-        company_id=first[_COMPANY],
-        products=products,
-        number=first[-2],
-        number_is_taken=first[-1],
-    )
-
-
-def _refuse_unknown(command: PlaceOrder, products: Sequence[Listed]) -> None:
     unknown: list[UserError] = [
         NotFound(
             message=f"There is no product with the SKU {line.sku!r}.",
@@ -211,3 +256,11 @@ def _refuse_unknown(command: PlaceOrder, products: Sequence[Listed]) -> None:
     ]
     if unknown:
         raise Refused(*unknown)
+    return Offer(
+        seller=seller,
+        buyer=None if command.customer_id is None else buyer,
+        company_id=first[_COMPANY],
+        products=products,
+        number=first[-1],
+        number_is_taken=first[-2],
+    )

@@ -89,9 +89,7 @@ async def insert_payment(
     it answers for the money. The caller saves the change.
     """
     due = change.values.get("current_total", change.order.current_total)
-    amount = due if intent.amount is None else intent.amount
-    require_amount(amount, field=("payment", "amount"), minimum=1)
-    require_within(amount, due, change.order.currency, "paid", field=("payment", "amount"))
+    amount = amount_asked(intent, due, change.order.currency)
     payment_id, transaction_id = new_id(), new_id()
     collected = intent.method is PaymentMethod.EXTERNAL
     card = GATES[intent.method] is ReleaseGate.AUTHORIZED
@@ -157,6 +155,14 @@ async def insert_payment(
         )
     sums = PaymentSums(authorized=received, captured=received)
     return payment_id, PaymentFacts(state, sums, GATES[intent.method], amount)
+
+
+def amount_asked(intent: PaymentIntent, due: int, currency: str) -> int:
+    """In minor units; Refused with InvalidInput or AmountExceeded for one that is not within what is due."""
+    amount = due if intent.amount is None else intent.amount
+    require_amount(amount, field=("payment", "amount"), minimum=1)
+    require_within(amount, due, currency, "paid", field=("payment", "amount"))
+    return amount
 
 
 async def request_payment(

@@ -1,107 +1,138 @@
-"""Placing an order: priced, promised from stock and recorded in one transaction."""
+"""Placing orders: priced, promised from stock and recorded in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import REGCLASS, insert
+from sqlalchemy.dialects.postgresql import REGCLASS
 
 from db.base import new_id
-from db.channels import Channel, ExternalId
+from db.channels import Channel
 from db.engine import Session
-from db.orders import Order, OrderAdjustment, OrderLine, OrderTaxLine
+from db.orders import Order, OrderLine
 from domain.access import Principal, Scope
 from domain.errors import AlreadyExists, InvalidInput, Refused, UserError
-from domain.events import EventType
 from domain.order_commands import PlaceOrder, check_place_order
-from domain.order_status import Units
-from domain.orders import (
-    AdjustmentKind,
-    CollectedBy,
-    FulfillmentStatus,
-    OrderStatus,
-    Origin,
-    PaymentStatus,
-    PricingAuthority,
-    ReleaseGate,
-    ReturnStatus,
-)
-from domain.payment_sums import OrderMoney, PaymentFacts
-from domain.payments import COLLECTORS, GATES
-from domain.pricing import Charge, LineToPrice, PricedOrder, price_order, unit_price, verify
+from domain.orders import PricingAuthority
+from domain.pricing import LineToPrice, PricedOrder, price_order, unit_price, verify
 from domain.rights import needs
-from services import payments, promises, reservations
-from services.catalogue import Listed, Offer, Seller, load_offer
+from domain.upserts import ExternalName
+from services import external_ids, payments, placed_rows, promises, reservations, stock_changes
+from services.catalogue import Listed, Offer, load_offers
 from services.channels import order_number_sequence
-from services.events import Event
-from services.order_changes import NewOrder, OrderChange, save_new
-from services.order_facts import Facts
+from services.joint import Apart, Asking, Joint
+from services.order_changes import OrderChange, save_new
+from services.placed_rows import ORDER_KIND
+from services.promises import Promise
 from services.release import Unassigned
+from services.stock_changes import Change
 
 NUMBER_CONSTRAINT = "uq_orders_channel_id_number"
-ORDER_KIND = "ORDER"
-"""The entity kind under which external ids of orders are kept."""
+
+MAX_LINES_TOGETHER = 20
+"""Larger orders are placed alone: the others need not wait for them."""
 
 
-async def place_order(session: Session, command: PlaceOrder, /, *, actor: Principal, now: datetime) -> UUID:
-    """Place the order and return its id.
+@dataclass(slots=True, eq=False)
+class _Placing:
+    """An order on its way; `refused` ends it."""
 
-    Refused with InvalidInput, NotFound (channel, customer, SKU, reservation),
-    AlreadyExists (an external id) or one InsufficientStock per SKU that falls short.
+    command: PlaceOrder
+    actor: Principal
+    id: UUID = field(default_factory=new_id)
+    refused: Refused | None = None
+    offer: Offer = field(init=False)
+    priced: PricedOrder = field(init=False)
+    held: tuple[promises.Held, ...] = ()
+    promise: Promise = field(init=False)
+
+
+async def place_orders(
+    session: Session, asking: Sequence[Asking[PlaceOrder]], /, *, now: datetime
+) -> list[UUID | Refused]:
+    """Place orders, each for itself, in as many statements as one takes; answer each one's id, or why it is
+    refused: InvalidInput, NotFound (channel, customer, SKU, reservation), AlreadyExists (an external id,
+    a number) or one InsufficientStock per SKU that falls short. Stock is promised in the order given.
+
+    One that consumes a reservation is placed alone. Raises Apart for orders that stand in each other's way.
     """
-    check_place_order(command)
-    if command.private_metadata and not actor.may(Scope.METADATA_PRIVATE):
+    orders = [_Placing(command, actor) for command, actor in asking]
+    _each(orders, _check)
+    await _load(session, orders, now)
+    _each(orders, _price)
+    await _claim_external_ids(session, orders, now)
+    for order in _open(orders):
+        await _number(session, order)
+    await _promise(session, orders, now)
+    for order in _open(orders):
+        await _write(session, order, now)
+    placed = list(_open(orders))
+    given_up = [order.id for order in orders if order.refused is not None and order.command.external_ids]
+    if placed and given_up:
+        await external_ids.give_up(session, ORDER_KIND, given_up)
+    await stock_changes.apply_all(
+        session,
+        placed[0].promise.levels if placed else {},
+        [Change(claims=order.promise.claims, actor=order.actor.account) for order in placed],
+        now=now,
+    )
+    return [order.refused or order.id for order in orders]
+
+
+place_order = Joint(
+    place_orders,
+    joins=lambda command: command.reservation_id is None and len(command.lines) <= MAX_LINES_TOGETHER,
+)
+"""Place the order and return its id; see `place_orders`."""
+
+
+def _open(orders: Sequence[_Placing]) -> Iterator[_Placing]:
+    return (order for order in orders if order.refused is None)
+
+
+def _each(orders: Sequence[_Placing], step: Callable[[_Placing], None]) -> None:
+    for order in _open(orders):
+        try:
+            step(order)
+        except Refused as refused:
+            order.refused = refused
+
+
+def _check(order: _Placing) -> None:
+    check_place_order(order.command)
+    if order.command.private_metadata and not order.actor.may(Scope.METADATA_PRIVATE):
         message = f"You may not write private metadata. {needs(Scope.METADATA_PRIVATE)}"
         raise Refused(InvalidInput(message=message, field=("privateMetadata",)))
-    offer = await load_offer(session, command, actor=actor, now=now)
-    seller, products = offer.seller, offer.products
-    priced = _price(command, seller.pricing_authority, products, seller.currency)
-    order_id = new_id()
-    await _claim_external_ids(session, order_id, seller.id, command)
-    held = await reservations.consume(
-        session, command.reservation_id, channel_id=seller.id, order_id=order_id, actor=actor, now=now
+
+
+async def _load(session: Session, orders: Sequence[_Placing], now: datetime) -> None:
+    asked = list(_open(orders))
+    if not asked:
+        return
+    offers = await load_offers(session, [Asking(order.command, order.actor) for order in asked], now=now)
+    for order, offer in zip(asked, offers, strict=True):
+        if isinstance(offer, Refused):
+            order.refused = offer
+        else:
+            order.offer = offer
+
+
+def _price(order: _Placing) -> None:
+    command, seller = order.command, order.offer.seller
+    order.priced = price_order(
+        _price_lines(command, seller.pricing_authority, order.offer.products),
+        discounts=command.discounts,
+        shipping=command.shipping,
+        fees=command.fees,
+        taxes=command.taxes,
     )
-    promise = await promises.promise(
-        session,
-        channel_id=seller.id,
-        buffer=seller.stock_buffer,
-        demand=[
-            promises.Wanted(
-                product_id=product.id,
-                sku=line.sku,
-                quantity=line.quantity,
-                backorderable=product.backorderable,
-            )
-            for line, product in zip(command.lines, products, strict=True)
-        ],
-        held=held,
-    )
-    number = await _number(session, command, offer)
-    order = _new_order(order_id, number, command, offer, priced, now)
-    change = OrderChange(order=order, actor=actor, now=now)
-    line_ids = [new_id() for _ in command.lines]
-    await session.add(OrderLine, _lines(change, command, products, priced, promise, line_ids))
-    await _add_adjustments(session, change, command, priced, line_ids)
-    await promises.keep(session, change, promise, line_ids)
-    change.record(_placed(command, order, priced, promise))
-    paid = []
-    if command.payment is not None and priced.total > 0:
-        paid.append((await payments.insert_payment(session, change, command.payment))[1])
-    await save_new(
-        session,
-        change,
-        _facts(command, promise, paid, seller),
-        allocated=[
-            Unassigned(location_id, line_ids[line], products[line].id, units)
-            for (location_id, line), units in promise.by_location().items()
-        ],
-        unless={NUMBER_CONSTRAINT: _number_taken(number)},
-    )
-    return order_id
+    verify(order.priced, command.stated, seller.currency)
+    if command.payment is not None and order.priced.total > 0:
+        payments.amount_asked(command.payment, order.priced.total, seller.currency)
 
 
 def _price_lines(
@@ -120,52 +151,32 @@ def _price_lines(
     ]
 
 
-def _price(
-    command: PlaceOrder, authority: PricingAuthority, products: Sequence[Listed], currency: str
-) -> PricedOrder:
-    priced = price_order(
-        _price_lines(command, authority, products),
-        discounts=command.discounts,
-        shipping=command.shipping,
-        fees=command.fees,
-        taxes=command.taxes,
-    )
-    verify(priced, command.stated, currency)
-    return priced
-
-
-async def _claim_external_ids(
-    session: Session, order_id: UUID, channel_id: UUID, command: PlaceOrder
-) -> None:
-    """Take the order's external ids before any stock is locked: a rival with the same id waits here."""
-    if not command.external_ids:
-        return
-    taken = await session.execute(
-        insert(ExternalId).on_conflict_do_nothing().returning(ExternalId.system),
-        [
-            {
-                "id": new_id(),
-                "entity_kind": ORDER_KIND,
-                "entity_id": order_id,
-                "system": external.system,
-                "channel_id": channel_id,
-                "external_id": external.id,
-            }
-            for external in command.external_ids
-        ],
-    )
-    mine = set(taken.scalars())
-    theirs: list[UserError] = [
-        AlreadyExists(
-            message=f"This channel already has an order that {external.system} calls {external.id}.",
-            field=("externalIds", str(index), "id"),
-            value=external.id,
-        )
-        for index, external in enumerate(command.external_ids)
-        if external.system not in mine
-    ]
-    if theirs:
-        raise Refused(*theirs)
+async def _claim_external_ids(session: Session, orders: Sequence[_Placing], now: datetime) -> None:
+    """Take the orders' external ids before any stock is locked: a rival with the same id waits here."""
+    names = {
+        order: [
+            ExternalName(system=external.system, id=external.id, channel_id=order.offer.seller.id)
+            for external in order.command.external_ids
+        ]
+        for order in _open(orders)
+        if order.command.external_ids
+    }
+    claims = [(name, order.id) for order, own in names.items() for name in own]
+    if len({name for name, _ in claims}) < len(claims):
+        raise Apart("two orders have the same external id")
+    mine = await external_ids.claim(session, ORDER_KIND, claims, now=now)
+    for order, own in names.items():
+        theirs: list[UserError] = [
+            AlreadyExists(
+                message=f"This channel already has an order that {name.system} calls {name.id}.",
+                field=("externalIds", str(index), "id"),
+                value=name.id,
+            )
+            for index, name in enumerate(own)
+            if name not in mine
+        ]
+        if theirs:
+            order.refused = Refused(*theirs)
 
 
 _NEXT_NUMBER = (
@@ -186,15 +197,16 @@ _NUMBER = sa.select(
 )
 
 
-async def _number(session: Session, command: PlaceOrder, offer: Offer) -> str:
-    """The order's number; the channel's sequence passes over numbers that callers have given."""
-    number, is_taken = offer.number, offer.number_is_taken
-    if is_taken and command.number is not None:
-        raise _number_taken(number)
-    while is_taken:
+async def _number(session: Session, order: _Placing) -> None:
+    """See to it that the number is free: the channel's sequence passes over numbers that callers have given."""
+    offer = order.offer
+    if offer.number_is_taken and order.command.number is not None:
+        order.refused = _number_taken(offer.number)
+        return
+    while offer.number_is_taken:
         asked = {"sequence": order_number_sequence(offer.seller.id), "channel_id": offer.seller.id}
         ((number, is_taken),) = await session.fetch(_NUMBER, asked)
-    return number
+        order.offer = offer = replace(offer, number=number, number_is_taken=is_taken)
 
 
 def _number_taken(number: str) -> Refused:
@@ -202,176 +214,68 @@ def _number_taken(number: str) -> Refused:
     return Refused(AlreadyExists(message=message, field=("number",), value=number))
 
 
-def _gate(command: PlaceOrder, seller: Seller) -> tuple[ReleaseGate, CollectedBy]:
-    """What releases the order and who collects: the method's own way, else the channel's."""
-    if command.payment is None:
-        return seller.release_gate, seller.collected_by
-    method = command.payment.method
-    return GATES[method], COLLECTORS.get(method, CollectedBy.MERCHANT)
-
-
-def _new_order(
-    order_id: UUID, number: str, command: PlaceOrder, offer: Offer, priced: PricedOrder, now: datetime
-) -> NewOrder:
-    seller, buyer = offer.seller, offer.buyer
-    gate, collector = _gate(command, seller)
-    return NewOrder(
-        id=order_id,
-        channel_id=seller.id,
-        number=number,
-        status=OrderStatus.PENDING,
-        payment_status=PaymentStatus.UNPAID,
-        fulfillment_status=FulfillmentStatus.UNFULFILLED,
-        return_status=ReturnStatus.NONE,
-        on_hold=False,
-        origin=Origin.PLACED,
-        customer_id=buyer.id if buyer is not None else None,
-        company_id=offer.company_id or (buyer.company_id if buyer is not None else None),
-        sales_representative=command.sales_representative,
-        email=command.email or (buyer.email if buyer is not None else None),
-        phone=command.phone or (buyer.phone if buyer is not None else None),
-        shipping_address=command.shipping_address.to_json(),
-        billing_address=command.billed_to().to_json(),
-        note=command.note,
-        priority=command.priority,
-        release_gate=gate,
-        collected_by=collector,
-        currency=seller.currency,
-        subtotal=priced.subtotal,
-        discount_total=priced.discount_total,
-        shipping_total=priced.shipping_total,
-        fee_total=priced.fee_total,
-        tax_total=priced.tax_total,
-        original_total=priced.total,
-        current_total=priced.total,
-        received_total=0,
-        refunded_total=0,
-        charged_back_total=0,
-        reservation_id=command.reservation_id,
-        version=0,
-        placed_at=command.placed_at or now,
-        payment_due_at=now + timedelta(minutes=seller.payment_due_minutes),
-        confirmed_at=None,
-        completed_at=None,
-        cancelled_at=None,
-        dispatched_at=None,
-        metadata_=dict(command.metadata),
-        private_metadata=dict(command.private_metadata),
-        created_at=now,
-        updated_at=now,
-    )
-
-
-def _facts(
-    command: PlaceOrder, promise: promises.Promise, paid: Sequence[PaymentFacts], seller: Seller
-) -> Facts:
-    """What would be read of the order once it is written."""
-    return Facts(
-        units=Units(
-            quantity=sum(line.quantity for line in command.lines),
-            allocated=sum(taken.quantity for taken in promise.allocations),
-            backordered=sum(taken.quantity for taken in promise.backorders),
-        ),
-        delivered=0,
-        in_trouble=0,
-        work_begun=False,
-        money=OrderMoney.of(paid),
-        returns=(),
-        completes_after=timedelta(days=seller.completes_after_days),
-    )
-
-
-def _lines(
-    change: OrderChange,
-    command: PlaceOrder,
-    products: Sequence[Listed],
-    priced: PricedOrder,
-    promise: promises.Promise,
-    line_ids: Sequence[UUID],
-) -> list[dict[str, Any]]:
-    """The lines, in the order given."""
-    return [
-        {
-            "id": line_ids[index],
-            "order_id": change.id,
-            "line_number": index + 1,
-            "product_id": product.id,
-            "sku": line.sku,
-            "name": line.name or product.name,
-            "external_id": line.external_id,
-            "quantity": line.quantity,
-            "quantity_allocated": promise.allocated(index),
-            "quantity_backordered": promise.backordered(index),
-            "currency": change.order.currency,
-            "unit_price": amounts.undiscounted // line.quantity,
-            "discount_total": amounts.discount,
-            "net_total": amounts.net,
-            "tax_total": amounts.tax,
-            "gross_total": amounts.gross,
-            "metadata_": dict(line.metadata),
-            "created_at": change.now,
-        }
-        for index, (line, product, amounts) in enumerate(
-            zip(command.lines, products, priced.lines, strict=True)
-        )
-    ]
-
-
-async def _add_adjustments(
-    session: Session,
-    change: OrderChange,
-    command: PlaceOrder,
-    priced: PricedOrder,
-    line_ids: Sequence[UUID],
-) -> None:
-    common = {"order_id": change.id, "currency": change.order.currency, "created_at": change.now}
-
-    def charge(kind: AdjustmentKind, made: Charge) -> dict[str, Any]:
-        row = {"kind": kind, "code": made.code, "label": made.label, "amount": made.amount}
-        return {**common, "id": new_id(), "order_line_id": None, **row}
-
-    adjustments = [
-        *(charge(AdjustmentKind.SHIPPING, made) for made in command.shipping),
-        *(charge(AdjustmentKind.FEE, made) for made in command.fees),
-    ]
-    taxes = []
-    owners: list[tuple[UUID | None, Any]] = [
-        (None, priced),
-        *zip(line_ids, priced.lines, strict=True),
-    ]
-    for line_id, owner in owners:
-        for part in owner.discounts:
-            made = Charge(amount=part.amount, label=part.discount.label, code=part.discount.code)
-            adjustments.append({**charge(AdjustmentKind.DISCOUNT, made), "order_line_id": line_id})
-        for part in owner.taxes:
-            taxes.append(
-                {
-                    **common,
-                    "id": new_id(),
-                    "order_line_id": line_id,
-                    "kind": part.tax.kind,
-                    "jurisdiction": part.tax.jurisdiction,
-                    "base_amount": part.base,
-                    "rate": part.tax.rate,
-                    "amount": part.amount,
-                    "included": part.tax.included,
-                }
+async def _promise(session: Session, orders: Sequence[_Placing], now: datetime) -> None:
+    """Consume reservations, lock the stock that may serve the orders, and decide, one order after the other."""
+    for order in _open(orders):
+        try:
+            order.held = await reservations.consume(
+                session,
+                order.command.reservation_id,
+                channel_id=order.offer.seller.id,
+                order_id=order.id,
+                actor=order.actor,
+                now=now,
             )
-    await session.add(OrderAdjustment, adjustments)
-    await session.add(OrderTaxLine, taxes)
+        except Refused as refused:
+            order.refused = refused
+    asked = list(_open(orders))
+    if not asked:
+        return
+    supply = await promises.lock_supply(
+        session, ((order.offer.seller.id, product.id) for order in asked for product in order.offer.products)
+    )
+    for order in asked:
+        try:
+            order.promise = await promises.promise(
+                session,
+                supply,
+                channel_id=order.offer.seller.id,
+                buffer=order.offer.seller.stock_buffer,
+                demand=[
+                    promises.Wanted(
+                        product_id=product.id,
+                        sku=line.sku,
+                        quantity=line.quantity,
+                        backorderable=product.backorderable,
+                    )
+                    for line, product in zip(order.command.lines, order.offer.products, strict=True)
+                ],
+                held=order.held,
+            )
+        except Refused as refused:
+            order.refused = refused
 
 
-def _placed(command: PlaceOrder, order: NewOrder, priced: PricedOrder, promise: promises.Promise) -> Event:
-    return Event(
-        type=EventType.ORDER_PLACED,
-        subject_kind=ORDER_KIND,
-        subject_id=order.id,
-        to_status=OrderStatus.PENDING,
-        details={
-            "units": sum(line.quantity for line in command.lines),
-            "allocated": sum(promise.allocated(index) for index in range(len(command.lines))),
-            "backordered": sum(promise.backordered(index) for index in range(len(command.lines))),
-            "total": priced.total,
-            "currency": order.currency,
-        },
+async def _write(session: Session, order: _Placing, now: datetime) -> None:
+    command, offer, priced, promise = order.command, order.offer, order.priced, order.promise
+    row = placed_rows.new_order(order.id, command, offer, priced, now)
+    change = OrderChange(order=row, actor=order.actor, now=now)
+    line_ids = [new_id() for _ in command.lines]
+    lines = placed_rows.lines(change, command, offer.products, priced, promise, line_ids)
+    await session.add(OrderLine, lines)
+    await placed_rows.add_adjustments(session, change, command, priced, line_ids)
+    await promises.keep(session, change, promise, line_ids)
+    change.record(placed_rows.placed(command, row, priced, promise))
+    paid = []
+    if command.payment is not None and priced.total > 0:
+        paid.append((await payments.insert_payment(session, change, command.payment))[1])
+    await save_new(
+        session,
+        change,
+        placed_rows.facts(command, promise, paid, offer.seller),
+        allocated=[
+            Unassigned(location_id, line_ids[line], offer.products[line].id, units)
+            for (location_id, line), units in promise.by_location().items()
+        ],
+        unless={NUMBER_CONSTRAINT: _number_taken(offer.number)},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -70,50 +70,89 @@ class Promise:
             units[place] = units.get(place, 0) + taken.quantity
         return dict(sorted(units.items()))
 
+    @property
+    def claims(self) -> list[Claim]:
+        return [
+            *(Claim(level_id=taken.level_id, allocated=taken.quantity) for taken in self.allocations),
+            *(Claim(level_id=taken.level_id, backordered=taken.quantity) for taken in self.backorders),
+            *(Claim(level_id=line.level_id, reserved=-line.quantity) for line in self.held),
+        ]
+
+
+class Supply:
+    """Locked levels of some channels' products, and what is left of them after the promises made so far."""
+
+    def __init__(self, rows: Iterable[tuple[LockedLevel, UUID, int]]) -> None:
+        self.levels: dict[UUID, LockedLevel] = {}
+        """As they were locked."""
+        self._left: dict[UUID, LockedLevel] = {}
+        self._serving: dict[tuple[UUID, UUID], dict[UUID, int]] = {}
+        for level, channel_id, rank in rows:
+            self.add(level, channel_id, rank)
+
+    def add(self, level: LockedLevel, channel_id: UUID | None = None, rank: int = 0) -> None:
+        """A level, and where a channel it may serve is named, how early it is chosen there."""
+        self.levels.setdefault(level.id, level)
+        self._left.setdefault(level.id, level)
+        if channel_id is not None:
+            self._serving.setdefault((channel_id, level.product_id), {})[level.id] = rank
+
+    def of(self, channel_id: UUID, product_ids: Iterable[UUID]) -> list[tuple[LockedLevel, int]]:
+        """What is left for the channel of these products, with the levels' ranks."""
+        return [
+            (self._left[level_id], rank)
+            for product_id in product_ids
+            for level_id, rank in self._serving.get((channel_id, product_id), {}).items()
+        ]
+
+    def take(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
+            level = self._left[claim.level_id]
+            self._left[claim.level_id] = level._replace(
+                allocated=level.allocated + claim.allocated,
+                reserved=level.reserved + claim.reserved,
+                backordered=level.backordered + claim.backordered,
+            )
+
+
+async def lock_supply(session: Session, wanted: Iterable[tuple[UUID, UUID]]) -> Supply:
+    """Lock what may serve these (channel, product) pairs."""
+    return Supply(await stock_changes.lock_supply(session, wanted))
+
 
 async def promise(
     session: Session,
+    supply: Supply,
     *,
     channel_id: UUID,
     buffer: int,
     demand: Sequence[Wanted],
-    held: Sequence[Held],
+    held: Sequence[Held] = (),
 ) -> Promise:
-    """Lock the channel's supply of what is wanted and decide where it comes from.
+    """Decide where what is wanted comes from, and take it from the supply.
 
     `buffer` units of each SKU are kept from this channel. Raises Refused with one
     InsufficientStock per SKU that falls short and may not be backordered.
     """
-    supply = await stock_changes.lock_supply(session, channel_id, {wanted.product_id for wanted in demand})
-    levels = {level.id: level for level, _ in supply}
-    elsewhere = [line.level_id for line in held if line.level_id not in levels]
-    if elsewhere:
-        levels |= await stock_changes.lock_levels(session, elsewhere)
+    elsewhere = [line.level_id for line in held if line.level_id not in supply.levels]
+    for level in (await stock_changes.lock_levels(session, elsewhere)).values():
+        supply.add(level)
     skus = {wanted.product_id: wanted.sku for wanted in demand}
-    shelves = _shelves(supply, held, skus, buffer)
-    ranks = {level.location_id: rank for level, rank in supply}
+    found = supply.of(channel_id, skus)
+    shelves = _shelves(found, held, skus, buffer)
+    ranks = {level.location_id: rank for level, rank in found}
     short = _owed(demand, shelves)
     if short:
-        best = await _best_location(session, channel_id)
-        if best is not None:
-            location_id, rank = best
-            ranks[location_id] = rank
-            made = await stock_changes.ensure_levels(
-                session, ((product_id, location_id) for product_id in short)
-            )
-            levels |= await stock_changes.lock_levels(session, made.values())
-            for (product_id, _), level_id in made.items():
-                shelf = shelves.setdefault((skus[product_id], location_id), [])
-                if all(known != level_id for known, _ in shelf):
-                    shelf.append((level_id, 0))
+        owed = {product_id: skus[product_id] for product_id in short}
+        await _where_to_owe(session, supply, channel_id, owed, shelves, ranks)
     placement = allocation.allocate(
         [Demand(index, wanted.sku, wanted.quantity) for index, wanted in enumerate(demand)],
         {key: sum(units for _, units in shelf) for key, shelf in shelves.items()},
         ranks,
         {wanted.sku for wanted in demand if wanted.backorderable},
     )
-    return Promise(
-        levels=levels,
+    promised = Promise(
+        levels=supply.levels,
         allocations=_take(placement.allocations, shelves),
         backorders=tuple(
             Taken(part.line, shelves[part.sku, part.location][0][0], part.quantity)
@@ -121,6 +160,29 @@ async def promise(
         ),
         held=tuple(held),
     )
+    supply.take(promised.claims)
+    return promised
+
+
+async def _where_to_owe(
+    session: Session,
+    supply: Supply,
+    channel_id: UUID,
+    short: Mapping[UUID, str],
+    shelves: dict[tuple[str, UUID], Shelf],
+    ranks: dict[UUID, int],
+) -> None:
+    """See to it that the channel's first location has a level of every product of which units will be owed."""
+    best = await _best_location(session, channel_id)
+    if best is None:
+        return
+    location_id, rank = best
+    ranks[location_id] = rank
+    missing = {product_id: sku for product_id, sku in short.items() if (sku, location_id) not in shelves}
+    made = await stock_changes.ensure_levels(session, ((product_id, location_id) for product_id in missing))
+    for level in (await stock_changes.lock_levels(session, made.values())).values():
+        supply.add(level, channel_id, rank)
+        shelves[missing[level.product_id], location_id] = [(level.id, 0)]
 
 
 Shelf = list[tuple[UUID, int]]
@@ -200,7 +262,7 @@ def _take(
 
 
 async def keep(session: Session, change: OrderChange, promised: Promise, line_ids: Sequence[UUID]) -> None:
-    """Write the claims of an order's lines; what its reservation held is no longer reserved."""
+    """Write what an order's lines were promised; the caller applies the promise's claims to the levels."""
     common = {"order_id": change.id, "created_at": change.now}
     await session.add(
         Allocation,
@@ -228,15 +290,4 @@ async def keep(session: Session, change: OrderChange, promised: Promise, line_id
             }
             for taken in promised.backorders
         ],
-    )
-    await stock_changes.apply(
-        session,
-        promised.levels,
-        claims=[
-            *(Claim(level_id=taken.level_id, allocated=taken.quantity) for taken in promised.allocations),
-            *(Claim(level_id=taken.level_id, backordered=taken.quantity) for taken in promised.backorders),
-            *(Claim(level_id=line.level_id, reserved=-line.quantity) for line in promised.held),
-        ],
-        actor=change.actor.account,
-        now=change.now,
     )

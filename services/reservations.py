@@ -78,15 +78,18 @@ async def reserve_stock(
     ]
     if unknown:
         raise Refused(*unknown)
+    supply = await promises.lock_supply(
+        session, ((channel.id, product_id) for product_id in products.values())
+    )
     promise = await promises.promise(
         session,
+        supply,
         channel_id=channel.id,
         buffer=channel.stock_buffer,
         demand=[
             promises.Wanted(product_id=products[sku], sku=sku, quantity=quantity, backorderable=False)
             for sku, quantity in units.items()
         ],
-        held=(),
     )
     reservation_id = new_id()
     await session.execute(
@@ -117,7 +120,7 @@ async def reserve_stock(
     )
     await stock_changes.apply(
         session,
-        promise.levels,
+        supply.levels,
         claims=[Claim(level_id=taken.level_id, reserved=taken.quantity) for taken in promise.allocations],
         actor=actor.account,
         now=now,

@@ -98,13 +98,25 @@ _BY_ID = (
     .order_by(StockLevel.id)
     .with_for_update()
 )
-_OF_CHANNEL = (
-    sa.select(*_LEVEL, ChannelLocation.rank)
-    .join(ChannelLocation, ChannelLocation.location_id == StockLevel.location_id)
-    .join(Location, sa.and_(Location.id == StockLevel.location_id, Location.active))
-    .where(
-        ChannelLocation.channel_id == sa.bindparam("channel_id", type_=sa.Uuid()),
-        StockLevel.product_id == sa.any_(sa.bindparam("product_ids", type_=_UUIDS)),
+_wanted = (
+    sa.func.unnest(
+        sa.bindparam("channel_ids", type_=_UUIDS),
+        sa.bindparam("product_ids", type_=_UUIDS),
+    )
+    .table_valued(sa.column("channel_id", sa.Uuid()), sa.column("product_id", sa.Uuid()))
+    .render_derived(name="wanted")
+)
+_SUPPLY = (
+    sa.select(*_LEVEL, ChannelLocation.channel_id, ChannelLocation.rank)
+    .select_from(_wanted)
+    .join(ChannelLocation, ChannelLocation.channel_id == _wanted.c.channel_id)
+    .join(Location, sa.and_(Location.id == ChannelLocation.location_id, Location.active))
+    .join(
+        StockLevel,
+        sa.and_(
+            StockLevel.product_id == _wanted.c.product_id,
+            StockLevel.location_id == ChannelLocation.location_id,
+        ),
     )
     .order_by(StockLevel.id)
     .with_for_update(of=StockLevel)
@@ -121,13 +133,18 @@ async def lock_levels(session: Session, level_ids: Iterable[UUID]) -> dict[UUID,
 
 
 async def lock_supply(
-    session: Session, channel_id: UUID, product_ids: Iterable[UUID]
-) -> list[tuple[LockedLevel, int]]:
-    """Lock every level of these products at the locations that serve the channel, each with its rank."""
+    session: Session, wanted: Iterable[tuple[UUID, UUID]]
+) -> list[tuple[LockedLevel, UUID, int]]:
+    """Lock every level that may serve these (channel, product) pairs, each with the channel and its rank there."""
+    pairs = sorted(set(wanted))
     rows = await session.fetch(
-        _OF_CHANNEL, {"channel_id": channel_id, "product_ids": sorted(set(product_ids))}
+        _SUPPLY,
+        {
+            "channel_ids": [channel_id for channel_id, _ in pairs],
+            "product_ids": [product_id for _, product_id in pairs],
+        },
     )
-    return [(LockedLevel._make(row[:-1]), row[-1]) for row in rows]
+    return [(LockedLevel._make(row[:-2]), row[-2], row[-1]) for row in rows]
 
 
 async def ensure_levels(
@@ -161,9 +178,15 @@ def _apply(names: tuple[str, ...]) -> sa.Update:
     """Add to these columns of many levels; most changes are of one column."""
     change = (
         sa.func.unnest(
-            sa.bindparam("ids", type_=_UUIDS), *(sa.bindparam(name, type_=_INTEGERS) for name in names)
+            sa.bindparam("ids", type_=_UUIDS),
+            sa.bindparam("steps", type_=_INTEGERS),
+            *(sa.bindparam(name, type_=_INTEGERS) for name in names),
         )
-        .table_valued(sa.column("level_id", sa.Uuid()), *(sa.column(name, sa.Integer()) for name in names))
+        .table_valued(
+            sa.column("level_id", sa.Uuid()),
+            sa.column("steps", sa.Integer()),
+            *(sa.column(name, sa.Integer()) for name in names),
+        )
         .render_derived(name="change")
     )
     return (
@@ -172,11 +195,40 @@ def _apply(names: tuple[str, ...]) -> sa.Update:
         .values(
             {
                 **{getattr(StockLevel, name): getattr(StockLevel, name) + change.c[name] for name in names},
-                StockLevel.version: StockLevel.version + 1,
+                StockLevel.version: StockLevel.version + change.c.steps,
                 StockLevel.updated_at: sa.bindparam("now", type_=StockLevel.updated_at.type),
             }
         )
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one actor does to levels: rows for the ledger, and claims."""
+
+    movements: Sequence[Movement] = ()
+    claims: Sequence[Claim] = ()
+    actor: str
+    origin: Origin = Origin.PLACED
+
+    def deltas(self) -> dict[UUID, dict[str, int]]:
+        """By level and column; levels of which nothing changes are left out."""
+        deltas: dict[UUID, dict[str, int]] = {}
+        for movement in self.movements:
+            delta = deltas.setdefault(movement.level_id, dict.fromkeys(_DELTAS, 0))
+            delta[movement.bucket.lower()] += movement.quantity
+        for claim in self.claims:
+            delta = deltas.setdefault(claim.level_id, dict.fromkeys(_DELTAS, 0))
+            delta["allocated"] += claim.allocated
+            delta["reserved"] += claim.reserved
+            delta["backordered"] += claim.backordered
+        # Movements that cancel out still belong in the ledger: a reconciliation and its departure.
+        moved = {movement.level_id for movement in self.movements}
+        return {
+            level_id: delta
+            for level_id, delta in sorted(deltas.items())
+            if level_id in moved or any(delta.values())
+        }
 
 
 async def apply(
@@ -189,54 +241,57 @@ async def apply(
     now: datetime,
     origin: Origin = Origin.PLACED,
 ) -> dict[UUID, LockedLevel]:
-    """Change locked levels: post the movements, add the claims, record one STOCK_CHANGED per level.
+    """One change of locked levels; see `apply_all`."""
+    change = Change(movements=movements, claims=claims, actor=actor, origin=origin)
+    return await apply_all(session, levels, [change], now=now)
 
-    `levels` are as they were when they were locked, or as the last `apply` returned them: what
+
+async def apply_all(
+    session: Session, levels: dict[UUID, LockedLevel], changes: Sequence[Change], *, now: datetime
+) -> dict[UUID, LockedLevel]:
+    """Change locked levels, one change after the other: post the movements, add the claims, record one
+    STOCK_CHANGED per level and change.
+
+    `levels` are as they were when they were locked, or as the last call returned them: what
     they come to follows from that, and nobody else can change them.
-    Returns the levels as they are now. A change that would break a promise
-    violates a CHECK and fails the transaction: callers decide before they apply.
+    Returns the levels as they are now. Changes that would break a promise together
+    violate a CHECK and fail the transaction: callers decide before they apply.
     """
-    deltas: dict[UUID, dict[str, int]] = {}
-    for movement in movements:
-        delta = deltas.setdefault(movement.level_id, dict.fromkeys(_DELTAS, 0))
-        delta[movement.bucket.lower()] += movement.quantity
-    for claim in claims:
-        delta = deltas.setdefault(claim.level_id, dict.fromkeys(_DELTAS, 0))
-        delta["allocated"] += claim.allocated
-        delta["reserved"] += claim.reserved
-        delta["backordered"] += claim.backordered
-    # Movements that cancel out still belong in the ledger: a reconciliation and its departure.
-    moved = {movement.level_id for movement in movements}
-    ids = sorted(level_id for level_id, delta in deltas.items() if level_id in moved or any(delta.values()))
-    if not ids:
+    after = dict(levels)
+    sums: dict[UUID, dict[str, int]] = {}
+    ledger: list[dict[str, Any]] = []
+    outbox: list[dict[str, Any]] = []
+    for change in changes:
+        for level_id, delta in change.deltas().items():
+            before = after[level_id]
+            after[level_id] = level = _changed_by(before, delta)
+            total = sums.setdefault(level_id, dict.fromkeys(_DELTAS, 0))
+            for name, units in delta.items():
+                total[name] += units
+            aggregate = events.Aggregate(kind=AggregateKind.STOCK_LEVEL, id=level_id, version=before.version)
+            outbox += events.rows(
+                aggregate, [_changed(level, delta)], actor=change.actor, now=now, origin=change.origin
+            )
+        ledger += [
+            _movement_row(movement, after[movement.level_id], change.actor, now)
+            for movement in change.movements
+        ]
+    if not sums:
         return levels
-    names = tuple(name for name in _DELTAS if any(deltas[level_id][name] for level_id in ids))
+    ids = sorted(sums)
+    names = tuple(name for name in _DELTAS if any(sums[level_id][name] for level_id in ids))
     await session.execute(
         _apply(names),
         {
             "ids": ids,
-            **{name: [deltas[level_id][name] for level_id in ids] for name in names},
+            "steps": [after[level_id].version - levels[level_id].version for level_id in ids],
+            **{name: [sums[level_id][name] for level_id in ids] for name in names},
             "now": now,
         },
     )
-    after = {level_id: _changed_by(levels[level_id], deltas[level_id]) for level_id in ids}
-    await session.add(
-        StockMovement,
-        [_movement_row(movement, after[movement.level_id], actor, now) for movement in movements],
-    )
-    outbox: list[dict[str, Any]] = []
-    for level_id in ids:
-        level = after[level_id]
-        aggregate = events.Aggregate(kind=AggregateKind.STOCK_LEVEL, id=level_id, version=level.version - 1)
-        outbox += events.rows(
-            aggregate,
-            [_changed(level, deltas[level_id])],
-            actor=actor,
-            now=now,
-            origin=origin,
-        )
+    await session.add(StockMovement, ledger)
     await session.add(Outbox, outbox)
-    return {**levels, **after}
+    return after
 
 
 def _changed_by(level: LockedLevel, delta: dict[str, int]) -> LockedLevel:

@@ -10,24 +10,23 @@ asking for the key.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
-from uuid import uuid4
 
 import asyncpg
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from db.engine import Engine, NoConnection, Session
-from db.idempotency import IdempotencyKey
 from domain.access import Principal
-from domain.errors import Busy, IdempotencyConflict, IdempotencyInProgress, Refused
-from services import audit, outcomes
+from domain.errors import Busy, Refused
+from services import audit, idempotency
 from services.audit import Call, RefusedCalls
+from services.group_commit import GroupCommit
+from services.idempotency import Key, Repeated
+from services.joint import Apart, Asking, Joint
+
+__all__ = ["Key", "UnitOfWork", "UseCase"]
 
 C_contra = TypeVar("C_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -53,25 +52,6 @@ UNREACHABLE = (
 AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """Two transactions stood in each other's way and one had to give in; it may go first now."""
 
-_TAKE = (
-    insert(IdempotencyKey)
-    .values(
-        account=sa.bindparam("account", type_=sa.Text()),
-        key=sa.bindparam("key", type_=sa.Text()),
-        fingerprint=sa.bindparam("fingerprint", type_=sa.LargeBinary()),
-    )
-    .on_conflict_do_nothing()
-    .returning(sa.func.now())
-)
-_LOOK = sa.select(IdempotencyKey.fingerprint, IdempotencyKey.outcome, IdempotencyKey.finished_at).where(
-    IdempotencyKey.account == sa.bindparam("account"), IdempotencyKey.key == sa.bindparam("key")
-)
-_FINISH = (
-    sa.update(IdempotencyKey)
-    .where(IdempotencyKey.account == sa.bindparam("of_account"), IdempotencyKey.key == sa.bindparam("of_key"))
-    .values(outcome=sa.bindparam("outcome"), finished_at=sa.func.now())
-)
-
 
 class UseCase(Protocol[C_contra, R_co]):
     """What a mutation, a job or an import does in one transaction."""
@@ -81,31 +61,6 @@ class UseCase(Protocol[C_contra, R_co]):
     ) -> R_co: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """An idempotency key as its caller sent it, and a digest of what it was sent with."""
-
-    key: str
-    fingerprint: bytes
-    made: bool = False
-    """Made here: only an earlier attempt of the same call can hold it."""
-
-    @classmethod
-    def of(cls, key: str | None, *what: str | bytes) -> Key:
-        """A caller that sends no key gets one made, so that its ambiguous COMMIT can be settled too."""
-        digest = hashlib.sha256()
-        for part in what:
-            encoded = part.encode() if isinstance(part, str) else part
-            digest.update(len(encoded).to_bytes(8, "big") + encoded)
-        made = key is None
-        return cls(key=f"made-{uuid4()}" if key is None else key, fingerprint=digest.digest(), made=made)
-
-
-class _Repeated(Exception):
-    def __init__(self, outcome: Any) -> None:
-        self.outcome = outcome
-
-
 class UnitOfWork:
     """Runs use cases on `engine`; `on_commit` is called after each commit, outside the transaction."""
 
@@ -113,6 +68,7 @@ class UnitOfWork:
         self._engine = engine
         self._on_commit = on_commit
         self.refused = RefusedCalls()
+        self._groups: dict[Joint[Any, Any], GroupCommit] = {}
 
     async def run(
         self,
@@ -157,10 +113,15 @@ class UnitOfWork:
         key: Key,
         call: Call | None,
     ) -> Result:
-        for attempt in range(1, ATTEMPTS + 1):
+        joins = isinstance(use_case, Joint) and use_case.joins(command)
+        for attempt in range(0 if joins else 1, ATTEMPTS + 1):
             try:
-                outcome = await self._attempt(use_case, command, actor, key, call)
-            except _Repeated as repeated:
+                if attempt == 0:
+                    return await self._group(use_case).run(Asking(command, actor), key, call)  # type: ignore[no-any-return]
+                return await self._attempt(use_case, command, actor, key, call)
+            except Apart:
+                continue
+            except Repeated as repeated:
                 return repeated.outcome  # type: ignore[no-any-return] # the codec gives back what was stored
             except asyncpg.LockNotAvailableError as error:
                 if not (key.made and 1 < attempt < ATTEMPTS):
@@ -175,11 +136,13 @@ class UnitOfWork:
             except UNREACHABLE:
                 if attempt == ATTEMPTS:
                     raise
-            else:
-                self._on_commit()
-                return outcome
             await asyncio.sleep(random.uniform(0.5, 1.5) * 0.05 * 2**attempt)  # noqa: S311 - jitter
         raise AssertionError("unreachable")
+
+    def _group(self, use_case: Any) -> GroupCommit:
+        if use_case not in self._groups:
+            self._groups[use_case] = GroupCommit(self._engine, use_case.many, self._on_commit)
+        return self._groups[use_case]
 
     async def _attempt(
         self,
@@ -190,36 +153,10 @@ class UnitOfWork:
         call: Call | None,
     ) -> Result:
         async with self._engine.begin(gathering=True) as session:
-            now = await self._take(session, actor, key)
+            now = await idempotency.take(session, actor.account, key)
             outcome = await use_case(session, command, actor=actor, now=now)
             if call is not None:
                 await audit.record(session, call, outcome, actor=actor, now=now)
-            await session.execute(
-                _FINISH,
-                {"of_account": actor.account, "of_key": key.key, "outcome": outcomes.encode(outcome)},
-            )
+            await idempotency.finish(session, [((actor.account, key.key), outcome)])
+        self._on_commit()
         return outcome
-
-    async def _take(self, session: Session, actor: Principal, key: Key) -> datetime:
-        """Take the key, waiting for a rival that holds it; the database's clock is the only one."""
-        parameters = {"account": actor.account, "key": key.key}
-        try:
-            taken: datetime | None = (
-                await session.execute(_TAKE, {**parameters, "fingerprint": key.fingerprint})
-            ).scalar_one_or_none()
-        except asyncpg.LockNotAvailableError as error:
-            if key.made:
-                raise
-            message = "A call with this idempotency key is still running; try again."
-            raise Refused(
-                IdempotencyInProgress(message=message, field=("idempotencyKey",), key=key.key)
-            ) from error
-        if taken is not None:
-            return taken
-        fingerprint, outcome, finished_at = (await session.execute(_LOOK, parameters)).one()
-        if fingerprint != key.fingerprint:
-            message = "This idempotency key was used for another input."
-            raise Refused(IdempotencyConflict(message=message, field=("idempotencyKey",), key=key.key))
-        if finished_at is None:
-            raise RuntimeError(f"idempotency key {key.key!r} was committed without an outcome")
-        raise _Repeated(outcomes.decode(outcome))

@@ -1,0 +1,54 @@
+"""Use cases that do many calls in one transaction as well as one.
+
+What a COMMIT, a round trip and a statement cost is then shared: see `services/group_commit.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from db.engine import Session
+from domain.access import Principal
+from domain.errors import Refused
+
+Command = TypeVar("Command")
+Result = TypeVar("Result")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Asking(NamedTuple, Generic[Command]):
+    """One call: what is asked, and who asks."""
+
+    command: Command
+    actor: Principal
+
+
+class Apart(Exception):
+    """These calls cannot be done together; nothing is wrong with any of them alone."""
+
+
+class Many(Protocol[Command, R_co]):
+    """Does each call that can be done, and answers for each. A call that is refused has changed nothing
+    but names it had claimed; whatever else is raised means that all are to be undone."""
+
+    async def __call__(
+        self, session: Session, asking: Sequence[Asking[Command]], /, *, now: datetime
+    ) -> Sequence[R_co | Refused]: ...
+
+
+class Joint(Generic[Command, Result]):
+    """`many` as a use case of its own; `joins` says which commands may be done with others'."""
+
+    def __init__(self, many: Many[Command, Result], *, joins: Callable[[Command], bool]) -> None:
+        self.many = many
+        self.joins = joins
+
+    async def __call__(
+        self, session: Session, command: Command, /, *, actor: Principal, now: datetime
+    ) -> Result:
+        (result,) = await self.many(session, [Asking(command, actor)], now=now)
+        if isinstance(result, Refused):
+            raise result
+        return result
