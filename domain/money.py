@@ -73,8 +73,8 @@ def round_half_up(value: Decimal | Fraction | int) -> int:
     if isinstance(value, int):
         return value
     exact = Fraction(value)
-    rounded = (abs(exact) * 2 + 1) // 2
-    return int(rounded) if exact >= 0 else -int(rounded)
+    rounded = (2 * abs(exact.numerator) + exact.denominator) // (2 * exact.denominator)
+    return rounded if exact.numerator >= 0 else -rounded
 
 
 def to_minor_units(value: Decimal | Fraction, currency: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -163,6 +164,12 @@ class ReleaseHold:
     expected_version: int | None = None
 
 
+_ADDRESS_FIELDS = {
+    field.name: re.sub("_(.)", lambda part: part[1].upper(), field.name) for field in fields(Address)
+}
+"""As the API names them."""
+
+
 def check_place_order(command: PlaceOrder) -> None:
     """Refused with every error of form at once; what is stored decides the rest later."""
     checks = Checks()
@@ -199,8 +206,7 @@ def check_address(checks: Checks, address: Address | None, *at: str) -> None:
     if address is None:
         return
     for name, value in address.to_json().items():
-        first, *rest = name.split("_")
-        checks.text(value, text.MAX_LINE, *at, first + "".join(map(str.capitalize, rest)))
+        checks.text(value, text.MAX_LINE, *at, _ADDRESS_FIELDS[name])
     checks.country_code(address.country_code, *at, "countryCode")
 
 
@@ -225,6 +231,8 @@ def _check_external_ids(checks: Checks, external_ids: tuple[ExternalId, ...]) ->
 
 
 def _check_discounts(checks: Checks, discounts: tuple[Discount, ...], *at: str) -> None:
+    if not discounts:
+        return
     checks.that(len(discounts) <= MAX_PARTS, f"There are at most {MAX_PARTS} discounts.", *at)
     for index, discount in enumerate(discounts[:MAX_PARTS]):
         checks.amount(discount.amount, *at, str(index), "amount")
@@ -234,6 +242,8 @@ def _check_discounts(checks: Checks, discounts: tuple[Discount, ...], *at: str) 
 
 
 def _check_taxes(checks: Checks, taxes: tuple[Tax, ...], *at: str) -> None:
+    if not taxes:
+        return
     checks.that(len(taxes) <= MAX_PARTS, f"There are at most {MAX_PARTS} tax lines.", *at)
     for index, tax in enumerate(taxes[:MAX_PARTS]):
         checks.text(tax.kind, text.MAX_CODE, *at, str(index), "kind")

@@ -7,6 +7,7 @@ are minor units of the order's one currency.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -212,27 +213,21 @@ def _discounted(
     """`amount` less its discounts, and what each came to. Fractions add up: 10 % and 5 % are 15 %."""
     if not discounts:
         return amount, ()
-    fractions = [Fraction(discount.fraction or 0) for discount in discounts]
+    ratios = [(discount.fraction or 0).as_integer_ratio() for discount in discounts]
+    scale = math.lcm(*(denominator for _, denominator in ratios))
+    weights = [numerator * (scale // denominator) for numerator, denominator in ratios]
     fixed = sum(discount.amount or 0 for discount in discounts)
     # The remainder is what is rounded, not the discount: the two differ at halves.
-    after_fractions = round_half_up(amount * (1 - sum(fractions)))
-    if after_fractions < fixed or any(fraction < 0 for fraction in fractions):
+    after_fractions = round_half_up(Fraction(amount * (scale - sum(weights)), scale))
+    if after_fractions < fixed or any(weight < 0 for weight in weights):
         message = "Discounts are at most what they are taken from, and not negative."
         raise Refused(InvalidInput(message=message, field=field))
-    scale = _common_denominator(fractions)
-    shares = spread(amount - after_fractions, [int(fraction * scale) for fraction in fractions])
+    shares = spread(amount - after_fractions, weights)
     parts = tuple(
         PricedDiscount(discount=discount, amount=share if discount.amount is None else discount.amount)
         for discount, share in zip(discounts, shares, strict=True)
     )
     return after_fractions - fixed, parts
-
-
-def _common_denominator(fractions: Sequence[Fraction]) -> int:
-    scale = 1
-    for fraction in fractions:
-        scale *= fraction.denominator
-    return scale
 
 
 def _priced_line(

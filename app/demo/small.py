@@ -28,7 +28,8 @@ from domain.upserts import ExternalName
 from services import external_ids
 from services.channels import order_number_sequence
 from services.imports.history import write
-from services.imports.imported import Imported, Rows
+from services.imports.imported import Imported, KnownProduct, Rows
+from services.imports.outcomes import needed
 
 SEED = 1791
 HISTORY = 120
@@ -60,9 +61,9 @@ async def load(session: Session, progress: Progress) -> None:
 
 async def _write_history(session: Session, shop: Shop, chance: random.Random, now: datetime) -> None:
     """Orders of half a year that were delivered or cancelled, as an import would have brought them."""
-    channel_table, product_table = Channel.metadata.tables["channel"], Product.metadata.tables["product"]
-    channels = {row.code: row for row in await session.execute(sa.select(channel_table))}
-    products = {row.sku: row for row in await session.execute(sa.select(product_table))}
+    channels = {row.code: row for row in await session.execute(sa.select(Channel.metadata.tables["channel"]))}
+    known = await session.fetch(sa.select(Product.id, Product.sku, Product.name), {})
+    products = {row[1]: KnownProduct._make(row) for row in known}
     rows = Rows()
     names = []
     days = sorted((chance.uniform(12, 180) for _ in range(HISTORY)), reverse=True)
@@ -70,15 +71,13 @@ async def _write_history(session: Session, shop: Shop, chance: random.Random, no
         channel = channels[chance.choice(catalogue.CHANNELS).code]
         order = await _past_order(session, shop, chance, channel, products, now - timedelta(days=days_ago))
         write(
-            rows,
             order,
             channel,
             location_id=shop.locations[chance.choice(catalogue.LOCATIONS).code],
-            allocated=(),
-            backordered=(),
             actor=ACTOR.account,
             now=now,
         )
+        rows.take(needed(order.rows))
         if channel.code.startswith("MARKET"):
             name = ExternalName(system="marketplace", id=f"H-{index:05d}", channel_id=channel.id)
             names.append((name, order.id))
@@ -91,7 +90,7 @@ async def _past_order(
     shop: Shop,
     chance: random.Random,
     channel: Row[Any],
-    products: dict[str, Row[Any]],
+    products: dict[str, KnownProduct],
     placed_at: datetime,
 ) -> Imported:
     buyer = chance.choice(shop.buyers)

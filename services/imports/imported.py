@@ -81,7 +81,6 @@ class Imported:
     command: PlaceOrder
     priced: PricedOrder
     products: Sequence[KnownProduct]
-    record_number: int
     number: str | None
     """The channel gives it one when it has none."""
     company_id: UUID | None
@@ -91,6 +90,8 @@ class Imported:
     cancelled_at: datetime | None = None
     carrier: str | None = None
     tracking_number: str | None = None
+    record_number: int = 0
+    """Its place in a file, from 1 on."""
     id: UUID = field(default_factory=new_id)
     line_ids: list[UUID] = field(default_factory=list)
     happened: list[Event] = field(default_factory=list)

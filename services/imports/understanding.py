@@ -30,9 +30,6 @@ from services.imports.outcomes import UNCHANGED, Target, needed, part_of, refuse
 from services.imports.reading import Record
 
 ORDER_KIND = "ORDER"
-AT_ONCE = 4
-"""Orders between which the batch that is being written may go on."""
-
 
 _PRODUCTS = sa.select(Product.id, Product.sku, Product.name).where(
     Product.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text())))
@@ -55,7 +52,8 @@ async def understand_orders(session: Session, target: Target, records: Sequence[
     named = [record.values["customer"] for record in fresh if "customer" in record.values]
     customers = await find_customers(session, target.system, named)
     products = await _products(session, fresh)
-    for place, record in enumerate(fresh):
+    for record in fresh:
+        await asyncio.sleep(0)  # what is being written meanwhile goes on
         try:
             order = _order(target, channel, record, customers, products)
         except Refused as refusal:
@@ -73,8 +71,6 @@ async def understand_orders(session: Session, target: Target, records: Sequence[
                     actor=target.actor.account,
                     now=target.now,
                 )
-        if not place % AT_ONCE:
-            await asyncio.sleep(0)
     return understood
 
 
