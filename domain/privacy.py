@@ -1,4 +1,4 @@
-"""A customer's personal data: exported, or erased while what they bought stays on the books."""
+"""Personal data of a customer or of one order: exported, or erased while what was bought stays on the books."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ class ExportCustomer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseCustomer:
     customer_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOrder:
+    order_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseOrder:
+    order_id: UUID
 
 
 def require_finished(numbers: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""A customer's personal data in one document."""
+"""Personal data of a customer, or of one order, in one document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 from strawberry.scalars import JSON
 
-from db import customers as tables
 from db.channels import ExternalId
 from db.customers import Customer
 from db.orders import Order, OrderLine
@@ -20,12 +19,12 @@ from schema.plan import column, expression, planned
 
 
 @planned(
-    tables.Customer,
+    Customer,
     scope=Scope.PRIVACY_WRITE,
     description="All that is kept of one customer, to be handed to that person.",
 )
 class CustomerExport:
-    exported_from: datetime = column(tables.Customer.updated_at, "When the customer last changed.")
+    exported_from: datetime = column(Customer.updated_at, "When the customer last changed.")
     document: JSON = expression(
         lambda customer: _document(customer.id),
         "Profile, names in partners' systems, orders with lines, payments, shipments and returns, as they are "
@@ -34,26 +33,51 @@ class CustomerExport:
     )
 
 
+@planned(
+    Order,
+    scope=Scope.PRIVACY_WRITE,
+    description="All that is kept of one order, to be handed to who bought it, with an account or without.",
+)
+class OrderExport:
+    exported_from: datetime = column(Order.updated_at, "When the order last changed.")
+    document: JSON = expression(
+        lambda order: _order_document(order.id),
+        "The order with lines, payments, shipments and returns, as in `CustomerExport.document`.",
+        scope=Scope.PRIVACY_WRITE,
+    )
+
+
 def _document(customer_id: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     profile = Customer.__table__.alias("exported_customer")
     names = ExternalId.__table__.alias("exported_name")
     orders = Order.__table__.alias("exported_order")
+    bought = Order.__table__.alias("bought")
     returns = Return.__table__.alias("exported_return")
-    return_lines = ReturnLine.__table__.alias("exported_return_line")
-    about_profile = _one(profile, profile.c.id == customer_id, "search")
-    about_returns = _rows(
-        returns,
-        returns.c.customer_id == customer_id,
-        lines=_rows(return_lines, return_lines.c.return_id == returns.c.id),
-    )
+    theirs = sa.select(bought.c.id).where(bought.c.customer_id == customer_id)
     return _object(
-        customer=about_profile,
+        customer=_one(profile, profile.c.id == customer_id, "search"),
         external_ids=_rows(
             names, sa.and_(names.c.entity_kind == _text("CUSTOMER"), names.c.entity_id == customer_id)
         ),
         orders=_orders(orders, orders.c.customer_id == customer_id),
-        returns=about_returns,
+        returns=_returns(
+            returns, sa.or_(returns.c.customer_id == customer_id, returns.c.order_id.in_(theirs))
+        ),
     )
+
+
+def _order_document(order_id: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    orders = Order.__table__.alias("exported_order")
+    returns = Return.__table__.alias("exported_return")
+    return _object(
+        orders=_orders(orders, orders.c.id == order_id),
+        returns=_returns(returns, returns.c.order_id == order_id),
+    )
+
+
+def _returns(returns: Any, where: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
+    lines = ReturnLine.__table__.alias("exported_return_line")
+    return _rows(returns, where, lines=_rows(lines, lines.c.return_id == returns.c.id))
 
 
 def _orders(orders: Any, where: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:

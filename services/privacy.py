@@ -1,4 +1,4 @@
-"""Exporting and erasing a customer's personal data.
+"""Exporting and erasing personal data: a customer's, or that of one order for who bought without an account.
 
 Erasing takes the person out of every row that may name them, in one transaction; orders,
 sums, units and the event log stay. Events hold ids and figures only, and the audit holds
@@ -37,7 +37,9 @@ from domain.privacy import (
     OPEN_ORDERS,
     OPEN_RETURNS,
     EraseCustomer,
+    EraseOrder,
     ExportCustomer,
+    ExportOrder,
     require_finished,
 )
 from services import events
@@ -46,10 +48,7 @@ from services.events import Event
 NOTHING: dict[str, Any] = {}
 
 _CUSTOMER = sa.bindparam("customer", type_=sa.Uuid())
-_THEIRS = sa.select(Order.id).where(Order.customer_id == _CUSTOMER)
-_SHIPMENTS = sa.select(Shipment.id).where(Shipment.order_id.in_(_THEIRS))
-_PACKAGES = sa.select(Package.id).where(Package.shipment_id.in_(_SHIPMENTS))
-_RETURNS = sa.select(Return.id).where(sa.or_(Return.customer_id == _CUSTOMER, Return.order_id.in_(_THEIRS)))
+_ORDER = sa.bindparam("order", type_=sa.Uuid())
 CHANGED = ("billing_address", "email", "metadata", "note", "phone", "shipping_address")
 
 
@@ -62,7 +61,53 @@ def _country(address: Any) -> Any:
     )
 
 
-_ERASURES: tuple[sa.Update | sa.Delete, ...] = (
+def _of_orders(orders: sa.Select[Any], returns: sa.Select[Any]) -> tuple[sa.Update, ...]:
+    """What takes the person out of these orders and returns, given as selects of their ids."""
+    shipments = sa.select(Shipment.id).where(Shipment.order_id.in_(orders))
+    packages = sa.select(Package.id).where(Package.shipment_id.in_(shipments))
+    return (
+        sa.update(Order)
+        .where(Order.id.in_(orders))
+        .values(
+            email=None, phone=None, shipping_address=_country(Order.shipping_address),
+            billing_address=_country(Order.billing_address), note=None, cancel_reason=None, metadata_=NOTHING,
+            private_metadata=NOTHING, updated_at=sa.func.now(), version=Order.version + 1,
+        ),
+        sa.update(OrderLine).where(OrderLine.order_id.in_(orders)).values(metadata_=NOTHING),
+        sa.update(OrderHold).where(OrderHold.order_id.in_(orders)).values(note=None),
+        sa.update(Payment)
+        .where(Payment.order_id.in_(orders))
+        .values(token=None, instructions=None, failure=None),
+        sa.update(PaymentTransaction).where(PaymentTransaction.order_id.in_(orders)).values(failure=None),
+        sa.update(Refund).where(Refund.order_id.in_(orders)).values(reason=None, failure=None),
+        sa.update(FulfillmentOrder).where(FulfillmentOrder.order_id.in_(orders)).values(note=None),
+        sa.update(CarrierEvent)
+        .where(CarrierEvent.package_id.in_(packages))
+        .values(place=None, description=None),
+        sa.update(Package)
+        .where(Package.shipment_id.in_(shipments))
+        .values(tracking_number=None, tracking_url=None),
+        sa.update(Shipment)
+        .where(Shipment.order_id.in_(orders))
+        .values(cancel_reason=None, metadata_=NOTHING),
+        sa.update(ReturnLine).where(ReturnLine.return_id.in_(returns)).values(note=None),
+        sa.update(Return)
+        .where(Return.id.in_(returns))
+        .values(note=None, decline_reason=None, tracking_number=None, metadata_=NOTHING),
+        sa.update(Discrepancy)
+        .where(Discrepancy.order_id.in_(orders))
+        .values(
+            details=NOTHING,
+            resolution=sa.case((Discrepancy.resolution.is_not(None), ERASED_NAME)),
+        ),
+    )  # fmt: skip
+
+
+_THEIRS = sa.select(Order.id).where(Order.customer_id == _CUSTOMER)
+_THEIR_RETURNS = sa.select(Return.id).where(
+    sa.or_(Return.customer_id == _CUSTOMER, Return.order_id.in_(_THEIRS))
+)
+_ERASE_CUSTOMER: tuple[sa.Update | sa.Delete, ...] = (
     sa.update(Customer)
     .where(Customer.id == _CUSTOMER)
     .values(
@@ -71,41 +116,14 @@ _ERASURES: tuple[sa.Update | sa.Delete, ...] = (
         version=Customer.version + 1,
     ),
     sa.delete(ExternalId).where(ExternalId.entity_kind == "CUSTOMER", ExternalId.entity_id == _CUSTOMER),
-    sa.update(Order)
-    .where(Order.customer_id == _CUSTOMER)
-    .values(
-        email=None, phone=None, shipping_address=_country(Order.shipping_address),
-        billing_address=_country(Order.billing_address), note=None, cancel_reason=None, metadata_=NOTHING,
-        private_metadata=NOTHING, updated_at=sa.func.now(), version=Order.version + 1,
-    ),
-    sa.update(OrderLine).where(OrderLine.order_id.in_(_THEIRS)).values(metadata_=NOTHING),
-    sa.update(OrderHold).where(OrderHold.order_id.in_(_THEIRS)).values(note=None),
-    sa.update(Payment)
-    .where(Payment.order_id.in_(_THEIRS))
-    .values(token=None, instructions=None, failure=None),
-    sa.update(PaymentTransaction).where(PaymentTransaction.order_id.in_(_THEIRS)).values(failure=None),
-    sa.update(Refund).where(Refund.order_id.in_(_THEIRS)).values(reason=None, failure=None),
-    sa.update(FulfillmentOrder).where(FulfillmentOrder.order_id.in_(_THEIRS)).values(note=None),
-    sa.update(CarrierEvent)
-    .where(CarrierEvent.package_id.in_(_PACKAGES))
-    .values(place=None, description=None),
-    sa.update(Package)
-    .where(Package.shipment_id.in_(_SHIPMENTS))
-    .values(tracking_number=None, tracking_url=None),
-    sa.update(Shipment)
-    .where(Shipment.order_id.in_(_THEIRS))
-    .values(cancel_reason=None, metadata_=NOTHING),
-    sa.update(ReturnLine).where(ReturnLine.return_id.in_(_RETURNS)).values(note=None),
-    sa.update(Return)
-    .where(Return.id.in_(_RETURNS))
-    .values(note=None, decline_reason=None, tracking_number=None, metadata_=NOTHING),
-    sa.update(Discrepancy)
-    .where(Discrepancy.order_id.in_(_THEIRS))
-    .values(
-        details=NOTHING,
-        resolution=sa.case((Discrepancy.resolution.is_not(None), ERASED_NAME)),
-    ),
+    *_of_orders(_THEIRS, _THEIR_RETURNS),
 )  # fmt: skip
+_ITS_RETURNS = sa.select(Return.id).where(Return.order_id == _ORDER)
+_ERASE_ORDER = _of_orders(sa.select(Order.id).where(Order.id == _ORDER), _ITS_RETURNS)
+_LOCKED = tuple(
+    Order.__table__.c[name]
+    for name in ("id", "number", "status", "version", "channel_id", "customer_id", "company_id")
+)
 
 
 async def export_customer(
@@ -130,21 +148,41 @@ async def erase_customer(
     if customer.erased_at is not None:
         raise Refused(InvalidInput(message="This customer has been erased already.", field=("id",)))
     theirs = {"customer": customer.id}
-    columns = ("id", "number", "status", "version", "channel_id", "company_id")
     orders = await session.execute(
-        sa.select(*(Order.__table__.c[name] for name in columns))
-        .where(Order.customer_id == _CUSTOMER)
-        .order_by(Order.id)
-        .with_for_update(),
+        sa.select(*_LOCKED).where(Order.customer_id == _CUSTOMER).order_by(Order.id).with_for_update(),
         theirs,
     )
     found = orders.all()
     require_finished([order.number for order in found if order.status in OPEN_ORDERS])
-    await _require_no_open_return(session, customer.id)
-    for erasure in _ERASURES:
+    await _require_no_open_return(session, _THEIR_RETURNS, theirs)
+    for erasure in _ERASE_CUSTOMER:
         await session.execute(erasure, theirs)
-    await session.execute(sa.insert(Outbox), _told(customer, found, actor=actor, now=now))
+    told = [
+        *_told_of_orders(found, actor=actor, now=now),
+        *_told_of_customer(customer, actor=actor, now=now),
+    ]
+    await session.execute(sa.insert(Outbox), told)
     return command.customer_id
+
+
+async def export_order(session: Session, command: ExportOrder, /, *, actor: Principal, now: datetime) -> UUID:
+    """Whether it may be exported, for the audit; the answer is read after this."""
+    require_unbounded_staff(actor)
+    await _lock_order(session, command.order_id, actor)
+    return command.order_id
+
+
+async def erase_order(session: Session, command: EraseOrder, /, *, actor: Principal, now: datetime) -> UUID:
+    """Take whoever bought it out of one order and its documents. Refused while it or a return of it is open."""
+    require_unbounded_staff(actor)
+    order = await _lock_order(session, command.order_id, actor)
+    require_finished([order.number] if order.status in OPEN_ORDERS else [])
+    its = {"order": order.id}
+    await _require_no_open_return(session, _ITS_RETURNS, its)
+    for erasure in _ERASE_ORDER:
+        await session.execute(erasure, its)
+    await session.execute(sa.insert(Outbox), _told_of_orders([order], actor=actor, now=now))
+    return command.order_id
 
 
 async def _lock(session: Session, customer_id: UUID, actor: Principal) -> Row[Any]:
@@ -162,19 +200,33 @@ async def _lock(session: Session, customer_id: UUID, actor: Principal) -> Row[An
     return row
 
 
-async def _require_no_open_return(session: Session, customer_id: UUID) -> None:
+async def _lock_order(session: Session, order_id: UUID, actor: Principal) -> Row[Any]:
+    table = Order.__table__
+    statement = (
+        sa.select(*_LOCKED)
+        .where(table.c.id == order_id, visibility.predicate("orders", table, VisibilityClass.of(actor)))
+        .with_for_update()
+    )
+    row: Row[Any] | None = (await session.execute(statement, visibility.values(actor))).one_or_none()
+    if row is None:
+        shown = format_id(Prefix.ORDER, order_id)
+        raise Refused(NotFound(message="There is no such order.", field=("id",), id=shown))
+    return row
+
+
+async def _require_no_open_return(
+    session: Session, returns: sa.Select[Any], parameters: dict[str, UUID]
+) -> None:
     found = await session.execute(
-        sa.select(Return.id).where(Return.id.in_(_RETURNS), Return.status.in_(OPEN_RETURNS)).limit(11),
-        {"customer": customer_id},
+        sa.select(Return.id).where(Return.id.in_(returns), Return.status.in_(OPEN_RETURNS)).limit(11),
+        parameters,
     )
     require_finished([format_id(Prefix.RETURN, id) for id in found.scalars()])
 
 
-def _told(
-    customer: Row[Any], orders: Sequence[Row[Any]], *, actor: Principal, now: datetime
-) -> list[dict[str, Any]]:
-    """One event of each order and of the customer: who keeps a copy must change it too."""
-    of_orders = [
+def _told_of_orders(orders: Sequence[Row[Any]], *, actor: Principal, now: datetime) -> list[dict[str, Any]]:
+    """One event of each: who keeps a copy must change it too."""
+    return [
         row
         for order in orders
         for row in events.rows(
@@ -184,7 +236,7 @@ def _told(
                 version=order.version,
                 order_id=order.id,
                 channel_id=order.channel_id,
-                customer_id=customer.id,
+                customer_id=order.customer_id,
                 company_id=order.company_id,
             ),
             [
@@ -200,7 +252,10 @@ def _told(
             origin=Origin.PLACED,
         )
     ]
-    of_customer = events.rows(
+
+
+def _told_of_customer(customer: Row[Any], *, actor: Principal, now: datetime) -> list[dict[str, Any]]:
+    return events.rows(
         events.Aggregate(
             kind=AggregateKind.CUSTOMER,
             id=customer.id,
@@ -220,4 +275,3 @@ def _told(
         now=now,
         origin=Origin.PLACED,
     )
-    return [*of_orders, *of_customer]

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from app.auth import customer
+from app.auth import customer, guest
+from db.orders import OrderLine
 from domain.access import Principal
+from domain.ids import format_id
 from domain.order_commands import Address
+from domain.return_commands import DeclineReturn, RequestReturn, ReturnUnits
+from domain.returns import ReturnReason
+from domain.shipments import CarrierEventKind
+from services.return_requests import request_return
+from services.returns import decline_return
+from tests.fulfillment.steps import accepted, ship
 from tests.invariants import assert_invariants
+from tests.returns.steps import requested
 from tests.serving import Api, served
+from tests.shipments.test_deliveries import report, scan
 from tests.world import STAFF, World, make_world
 
 MARK = "Zaphod"
@@ -98,6 +110,119 @@ async def marked(world: World) -> list[str]:
             if count:
                 found.append(str(table))
         return sorted(found)
+
+
+ERASE_ORDER = """
+mutation ($id: ID!, $key: String!) {
+  orderErasePersonalData(id: $id, idempotencyKey: $key) {
+    order { id email phone shippingAddress { name line1 city countryCode } note }
+    userErrors { code message field }
+  }
+}
+"""
+EXPORT_ORDER = """
+mutation ($id: ID!) { orderExportPersonalData(id: $id) { export { document } userErrors { code field } } }
+"""
+
+
+async def bought_as_guest(world: World, tracking: str = MARK) -> Any:
+    """An order without a customer that was delivered, partly sent back and declined, with texts everywhere."""
+    address = Address(name=MARK, line1=f"{MARK} Street 1", city=MARK, postal_code="1", country_code="BR")
+    order_id = await world.place(
+        (next(iter(world.products)), 2), customer_id=None, email=f"{MARK}@example.com", phone=f"+1 {MARK}",
+        note=f"for {MARK}", shipping_address=address, billing_address=address, metadata={"gift": MARK},
+    )  # fmt: skip
+    async with world.engine.begin() as session:
+        engraved = sa.update(OrderLine).where(OrderLine.order_id == order_id)
+        await session.execute(engraved.values(metadata_={"engraved": MARK}))
+    here = next(iter(world.locations))
+    await ship(world, await accepted(world, order_id, here), location=here, tracking=tracking)
+    await report(
+        world,
+        *(
+            replace(
+                scan(f"{order_id}-{number}", kind, number, tracking=tracking),
+                place=MARK,
+                description=f"to {MARK}",
+            )
+            for number, kind in enumerate((CarrierEventKind.PICKED_UP, CarrierEventKind.DELIVERED))
+        ),
+    )
+    line = (await world.lines(order_id))[0]
+    units = (ReturnUnits(order_line_id=line.id, quantity=1, reason=ReturnReason.DOES_NOT_FIT, note=MARK),)
+    return_id = await world.run(request_return, RequestReturn(order_id=order_id, lines=units, note=MARK))
+    await world.run(decline_return, DeclineReturn(return_id=return_id, reason=f"not from {MARK}"))
+    return order_id
+
+
+async def test_whoever_bought_as_a_guest_is_exported_and_goes_from_every_table(
+    api: Api, world: World
+) -> None:
+    order_id = await bought_as_guest(world)
+    other = await bought_as_guest(
+        await make_world(world.engine, {"b": 10}, locations=("b",), prices="b"), f"another {MARK}"
+    )
+    id = {"id": f"ord_{order_id}"}
+    held = {
+        "carrier_event", "order_line", "orders", "package", "return_line", "returns",
+    }  # fmt: skip
+    assert set(await marked(world)) == held
+    document = (await api.did(STAFF, EXPORT_ORDER, id))["export"]["document"]
+    assert (len(document["orders"]), len(document["returns"])) == (1, 1)
+    assert json.dumps(document).count(MARK) >= 15
+    assert str(other) not in json.dumps(document)
+    shown = f'{{ order(id: "ord_{order_id}") {{ number status currentTotal {{ amount }} timeline {{ totalCount }} }} }}'
+    before = await api.data(STAFF, shown)
+    payload = await api.did(STAFF, ERASE_ORDER, {**id, "key": "erase"})
+    assert payload["order"] == {
+        **id, "email": None, "phone": None, "note": None,
+        "shippingAddress": {"name": None, "line1": None, "city": None, "countryCode": "BR"},
+    }  # fmt: skip
+    assert set(await marked(world)) == held  # the other order's
+    await api.did(STAFF, ERASE_ORDER, {"id": f"ord_{other}", "key": "other"})
+    assert await marked(world) == []
+    before["order"]["timeline"]["totalCount"] += 1
+    assert await api.data(STAFF, shown) == before
+    assert (await world.event_types(order_id))[-1] == "ORDER_UPDATED"
+    found = await api.data(STAFF, f'{{ orders(filter: {{search: "{MARK}"}}) {{ totalCount }} }}')
+    assert found == {"orders": {"totalCount": 0}}
+    await assert_invariants(world.engine)
+    assert await api.did(STAFF, ERASE_ORDER, {**id, "key": "erase"}) == payload
+    entries = await api.data(STAFF, "{ auditEntries { nodes { action entityId } } }")
+    assert [entry["action"] for entry in entries["auditEntries"]["nodes"][:3]] == [
+        "orderErasePersonalData", "orderErasePersonalData", "orderExportPersonalData",
+    ]  # fmt: skip
+
+
+async def test_no_order_is_erased_while_it_is_open_or_a_return_of_it(api: Api, world: World) -> None:
+    placed = await world.place(("a", 1), customer_id=None, email="a@example.com")
+    delivered = await world.place(("a", 1), customer_id=None, email="a@example.com")
+    await ship(world, await accepted(world, delivered))
+    await report(world, scan("1", CarrierEventKind.DELIVERED, 1))
+    asked = await requested(world, delivered, 1)
+    for order_id, named in ((placed, None), (delivered, format_id("ret", asked))):
+        answer = await api.data(STAFF, ERASE_ORDER, {"id": f"ord_{order_id}", "key": str(order_id)})
+        payload = answer["orderErasePersonalData"]
+        assert payload["order"] is None
+        assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
+            ("INVALID_INPUT", ["id"])
+        ]
+        assert (named or (await world.order(order_id)).number) in payload["userErrors"][0]["message"]
+        assert (await world.order(order_id)).email == "a@example.com"
+
+
+async def test_only_unbounded_staff_export_and_erase_orders(api: Api, world: World) -> None:
+    order_id = await bought_as_guest(world)
+    bounded = Principal(kind=STAFF.kind, account="staff:b", scopes=STAFF.scopes, channels=(world.channel_id,))
+    for mutation, variables in ((EXPORT_ORDER, {}), (ERASE_ORDER, {"key": "e"})):
+        for caller in (world.partner, guest(order_id)):
+            answer = await api.answer(caller, mutation, {"id": f"ord_{order_id}", **variables})
+            assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+        (payload,) = (await api.data(bounded, mutation, {"id": f"ord_{order_id}", **variables})).values()
+        assert len(payload["userErrors"]) == 1
+        (never,) = (await api.data(STAFF, mutation, {"id": f"ord_{uuid4()}", **variables})).values()
+        assert [error["code"] for error in never["userErrors"]] == ["NOT_FOUND"]
+    assert (await world.order(order_id)).email == f"{MARK}@example.com"
 
 
 async def test_everything_that_is_kept_of_a_person_is_exported(api: Api, world: World) -> None:
