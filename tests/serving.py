@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from app.auth import development_token
+from app.graphql.requests import GRAPHQL_JSON
 from app.server import create_app
 from app.settings import Settings
 from app.web import configuration
@@ -26,7 +27,7 @@ class Api:
 
     def __init__(self, base: str) -> None:
         self.base = base
-        self.http = httpx2.AsyncClient(base_url=base, timeout=30)
+        self.http = httpx2.AsyncClient(base_url=base, timeout=30, headers={"accept": GRAPHQL_JSON})
 
     @property
     def websocket_url(self) -> str:

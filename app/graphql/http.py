@@ -69,7 +69,7 @@ class GraphQLEndpoint:
         self._bodies = Deadlines(BODY_TIMEOUT_SECONDS)
         self._documents = documents or PersistedDocuments()
         self._streams = dict(streams or {})
-        self._offered = (GRAPHQL_JSON, JSON, *self._streams)
+        self._offered = (JSON, GRAPHQL_JSON, *self._streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])

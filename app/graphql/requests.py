@@ -166,25 +166,31 @@ def is_json(content_type: str | None) -> bool:
 
 @lru_cache(maxsize=256)
 def negotiated(accept: str | None, offered: tuple[str, ...]) -> str | None:
-    """The offered media type that the client likes best, the earlier on a tie; None when it likes none."""
+    """The offered media type that the client likes best, the earlier on a tie; None when it likes none.
+
+    The GraphQL media type is for those who name it before or beside others, and, since 2025, for those who
+    name none. Whoever takes anything (browsers, curl, older clients) may not know it, and gets plain JSON.
+    """
     if accept is None or not accept.strip():
-        return offered[0]
-    if "subscriptionspec=" in accept.lower() and MULTIPART in offered:
+        return GRAPHQL_JSON
+    accept = accept.lower()
+    if "subscriptionspec=" in accept and MULTIPART in offered:
         return MULTIPART  # Apollo's clients name it beside JSON, and for subscriptions only
     best: str | None = None
-    best_quality = 0.0
+    best_liking = (0.0, False)
     for media_type in offered:
-        quality = _quality(accept, media_type)
-        if quality > best_quality:
-            best, best_quality = media_type, quality
+        quality, named = _quality(accept, media_type)
+        liking = (quality, named and media_type == GRAPHQL_JSON)
+        if liking > best_liking:
+            best, best_liking = media_type, liking
     return best
 
 
-def _quality(accept: str, media_type: str) -> float:
-    """The q of the most specific range that matches."""
+def _quality(accept: str, media_type: str) -> tuple[float, bool]:
+    """The q of the most specific range that matches, and whether that names the media type."""
     kind = media_type.partition("/")[0]
     rank, quality = -1, 0.0
-    for entry in accept.lower().split(","):
+    for entry in accept.split(","):
         pattern, *parameters = (part.strip() for part in entry.split(";"))
         specific = {media_type: 2, f"{kind}/*": 1, "*/*": 0}.get(pattern, -1)
         if specific <= rank or specific < 0:
@@ -196,4 +202,4 @@ def _quality(accept: str, media_type: str) -> float:
                     quality = float(parameter[2:])
                 except ValueError:
                     quality = 0.0
-    return quality
+    return quality, rank == 2

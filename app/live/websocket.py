@@ -31,6 +31,8 @@ from domain.access import Principal
 
 SUBPROTOCOL = "graphql-transport-ws"
 LONGEST_ID = 128
+LONGEST_REASON = 123
+"""Bytes of a reason to close: RFC 6455, 5.5 and 5.5.1."""
 
 GOING_AWAY, TOO_BIG, TRY_AGAIN_LATER = 1001, 1009, 1013
 BAD_MESSAGE, UNAUTHORIZED, FORBIDDEN = 4400, 4401, 4403
@@ -117,6 +119,7 @@ class Socket:
             return
         self._closing = True
         self._leave()
+        reason = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
         try:
             async with asyncio.timeout(self._bounds.send_seconds):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
@@ -127,7 +130,7 @@ class Socket:
 
     async def refuse(self, reason: str) -> None:
         """Close it, because its credentials count no longer."""
-        await self.close(FORBIDDEN, f"Forbidden: {reason}"[:120])
+        await self.close(FORBIDDEN, f"Forbidden: {reason}")
 
     async def send(self, message: bytes) -> None:
         """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
@@ -182,22 +185,22 @@ class Socket:
             decoded = None
         kind = decoded.get("type") if isinstance(decoded, dict) else None
         match kind:
-            case "connection_init":
+            case "connection_init" if _may_be_empty(decoded):
                 await self._initialise(decoded)
-            case "ping":
+            case "ping" if _may_be_empty(decoded):
                 await self._pong(decoded)
-            case "pong":
+            case "pong" if _may_be_empty(decoded):
                 pass
-            case "subscribe":
+            case "subscribe" if _names_operation(decoded) and "payload" in decoded:
                 await self._subscribe(decoded)
-            case "complete" if isinstance(decoded.get("id"), str):
+            case "complete" if _names_operation(decoded):
                 self._complete(decoded["id"])
             case _:
                 await self.close(BAD_MESSAGE, "Invalid message received")
 
     async def _pong(self, message: dict[str, Any]) -> None:
         answer: dict[str, Any] = {"type": "pong"}
-        if isinstance(message.get("payload"), dict):
+        if message.get("payload") is not None:
             answer["payload"] = message["payload"]
         await self.send(orjson.dumps(answer))
 
@@ -206,14 +209,12 @@ class Socket:
             await self.close(INIT_TWICE, "Too many initialisation requests")
             return
         self._initialised = True
-        payload = message.get("payload")
-        if not isinstance(payload, dict | None):
-            await self.close(BAD_MESSAGE, "Invalid message received")
-            return
         try:
-            caller = await self._authenticator.admit(_authorization(payload or {}, self._scope))
+            caller = await self._authenticator.admit(
+                _authorization(message.get("payload") or {}, self._scope)
+            )
         except Unauthenticated as refused:
-            await self.close(FORBIDDEN, f"Forbidden: {refused}"[:120])
+            await self.close(FORBIDDEN, f"Forbidden: {refused}")
             return
         self._cancel_timers()
         # For clocks that differ a token is accepted a little beyond its end; then this is a short visit.
@@ -224,25 +225,23 @@ class Socket:
         await self.send(b'{"type":"connection_ack"}')
 
     async def _subscribe(self, message: dict[str, Any]) -> None:
-        id = message.get("id")
-        if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
-            await self.close(BAD_MESSAGE, "Invalid message received")
-        elif self.caller is None:
+        id = message["id"]
+        if self.caller is None:
             await self.close(UNAUTHORIZED, "Unauthorized")
         elif id in self._operations:
-            await self.close(ID_TAKEN, f"Subscriber for {id[:60]} already exists")
+            await self.close(ID_TAKEN, f"Subscriber for {id} already exists")
         elif len(self._operations) >= self._bounds.operations_per_socket:
             limit = f"A socket carries {self._bounds.operations_per_socket} operations at a time."
             await self._refuse(id, limit, "TOO_MANY_OPERATIONS")
         else:
-            await self._begin(id, message.get("payload"), self.caller.principal)
+            await self._begin(id, message["payload"], self.caller.principal)
 
     async def _begin(self, id: str, payload: Any, principal: Principal) -> None:
         try:
             request = from_message(payload, self._documents)
         except BadRequest as bad:
             if bad.code == "BAD_REQUEST":
-                await self.close(BAD_MESSAGE, f"Invalid message received: {bad}"[:120])
+                await self.close(BAD_MESSAGE, f"Invalid message received: {bad}")
             else:
                 await self._refuse(id, str(bad), bad.code)
             return
@@ -308,6 +307,16 @@ class Socket:
         operations, self._operations = self._operations, {}
         for operation in operations.values():
             _stop(operation)
+
+
+def _may_be_empty(message: dict[str, Any]) -> bool:
+    """Whether its payload, which it need not have, is an object."""
+    return isinstance(message.get("payload"), dict | None)
+
+
+def _names_operation(message: dict[str, Any]) -> bool:
+    id = message.get("id")
+    return isinstance(id, str) and 0 < len(id) <= LONGEST_ID
 
 
 def _stop(operation: asyncio.Task[None] | Subscriber | None) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NewType
 
+import orjson
 import strawberry
 from graphql import GraphQLError
+from strawberry.scalars import JSON
+from strawberry.schema.types.scalar import DEFAULT_SCALAR_REGISTRY
 from strawberry.types.scalar import ScalarDefinition
 
 BigInt = NewType("BigInt", int)
@@ -58,6 +62,17 @@ def parse_decimal(value: Any) -> Decimal:
     raise GraphQLError(f'Decimal cannot represent {str(value)[:40]!r}: write it as text, like "12.50".')
 
 
+def parse_json(value: Any) -> Any:
+    """What a document spells out, or a deep body, may hold what no JSON that we write can."""
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise GraphQLError(
+            "JSON cannot represent that: whole numbers have 64 bits at most, and 250 levels are enough."
+        ) from None
+    return value
+
+
 def decimal_text(value: Decimal) -> str:
     return format(value, "f")
 
@@ -75,6 +90,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         serialize=decimal_text,
         parse_value=parse_decimal,
     ),
+    JSON: replace(DEFAULT_SCALAR_REGISTRY[JSON], parse_value=parse_json),
     dt.datetime: strawberry.scalar(
         name="DateTime",
         description="An instant, ISO 8601. Shown in UTC with microseconds: 2025-01-31T13:45:00.000000Z.",

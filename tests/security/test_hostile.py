@@ -189,6 +189,20 @@ async def test_a_bad_operation_does_not_end_the_good_ones_of_its_socket(api: Api
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("metadata", ["{ a: 99999999999999999999 }", "{ a: 1e999 }", "$deep"])
+async def test_json_that_cannot_be_written_again_is_refused(api: Api, metadata: str) -> None:
+    deep: Any = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    document = (
+        f'mutation{" ($deep: JSON)" * (metadata == "$deep")} {{ locationsUpsert(inputs: [{{ code: "a", name: "a", '
+        f"metadata: {metadata} }}]) {{ results {{ userErrors {{ code }} }} }} }}"
+    )
+    response = await posted(api, json.dumps({"query": document, "variables": {"deep": deep}}).encode())
+    looks_right(response)
+    assert "errors" in response.json() or '"code":"INVALID_INPUT"' in response.text
+
+
 @pytest.mark.parametrize(
     ("document", "limit"),
     [
