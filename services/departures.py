@@ -80,7 +80,7 @@ async def take_from_stock(
     await claims.lower_rows(session, Backorder, consumed.backorders)
     found = await shortages.give_way(
         session,
-        after,
+        await shortages.decide(session, after),
         held={change.id: change},
         report=reference,
         actor=change.actor,

@@ -8,7 +8,7 @@ for one statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -82,35 +82,22 @@ _ALLOCATIONS = (
 )
 
 
-async def affected_orders(session: Session, level_ids: set[UUID]) -> list[UUID]:
-    """Orders that hold allocations on these levels, to be locked before the levels are."""
-    rows = await session.execute(
-        sa.select(Allocation.order_id)
-        .where(Allocation.stock_level_id.in_(level_ids))
-        .distinct()
-        .order_by(Allocation.order_id)
-    )
-    return list(rows.scalars())
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What gives way of a level: units by allocation, and reserved units that even that leaves without stock."""
+
+    allocations: Mapping[UUID, Row[Any]]
+    backordered: Sequence[tuple[UUID, int]]
+    uncovered: int
+
+    @property
+    def orders(self) -> set[UUID]:
+        return {self.allocations[allocation_id].order_id for allocation_id, _ in self.backordered}
 
 
-async def give_way(
-    session: Session,
-    levels: Mapping[UUID, StockLevel],
-    *,
-    held: Mapping[UUID, OrderChange],
-    report: str,
-    actor: Principal,
-    now: datetime,
-) -> Shortfall:
-    """Turn allocations into backorders until each level's claims fit what is sellable.
-
-    `levels` are the locked levels as the fact leaves them. `held` are orders the
-    caller has locked already; others are locked here, after the levels: should
-    that meet an opposed lock, the database says deadlock and the unit of work
-    tries again. `report` names the fact, for the discrepancies. The caller applies
-    the claims and saves the orders.
-    """
-    found = Shortfall()
+async def decide(session: Session, levels: Mapping[UUID, StockLevel]) -> dict[UUID, Decided]:
+    """Which claims of which levels do not fit what is sellable, as it stands now; certain of locked levels."""
+    found = {}
     for level_id in sorted(levels):
         level = levels[level_id]
         if level.sellable >= level.allocated + level.reserved:
@@ -129,12 +116,36 @@ async def give_way(
                 for row in rows.values()
             ],
         )
-        for allocation_id, units in decided.backordered:
-            change = await _locked(session, found, held, rows[allocation_id].order_id, actor=actor, now=now)
-            await _backorder(session, change, rows[allocation_id], units, report=report)
+        found[level_id] = Decided(rows, decided.backordered, decided.uncovered)
+    return found
+
+
+async def give_way(
+    session: Session,
+    decided: Mapping[UUID, Decided],
+    *,
+    held: Mapping[UUID, OrderChange],
+    report: str,
+    actor: Principal,
+    now: datetime,
+) -> Shortfall:
+    """Turn allocations into backorders until each level's claims fit what is sellable.
+
+    `decided` is of locked levels as the fact leaves them. `held` are orders the
+    caller has locked already; others are locked here, after the levels: should
+    that meet an opposed lock, the database says deadlock and the unit of work
+    tries again. `report` names the fact, for the discrepancies. The caller applies
+    the claims and saves the orders.
+    """
+    found = Shortfall()
+    for level_id, of_level in decided.items():
+        for allocation_id, units in of_level.backordered:
+            row = of_level.allocations[allocation_id]
+            change = await _locked(session, found, held, row.order_id, actor=actor, now=now)
+            await _backorder(session, change, row, units, report=report)
             found.claims.append(Claim(level_id=level_id, allocated=-units, backordered=units))
-        if decided.uncovered:
-            found.uncovered[level_id] = decided.uncovered
+        if of_level.uncovered:
+            found.uncovered[level_id] = of_level.uncovered
     return found
 
 

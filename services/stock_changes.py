@@ -92,12 +92,12 @@ _LEVEL = [
 _UUIDS = ARRAY(sa.Uuid())
 _INTEGERS = ARRAY(sa.Integer())
 
-_BY_ID = (
+_READ = (
     sa.select(*_LEVEL)
     .where(StockLevel.id == sa.any_(sa.bindparam("ids", type_=_UUIDS)))
     .order_by(StockLevel.id)
-    .with_for_update()
 )
+_BY_ID = _READ.with_for_update()
 _wanted = (
     sa.func.unnest(
         sa.bindparam("channel_ids", type_=_UUIDS),
@@ -129,6 +129,12 @@ async def lock_levels(session: Session, level_ids: Iterable[UUID]) -> dict[UUID,
     if not wanted:
         return {}
     rows = await session.fetch(_BY_ID, {"ids": wanted})
+    return {row[0]: LockedLevel._make(row) for row in rows}
+
+
+async def read_levels(session: Session, level_ids: Iterable[UUID]) -> dict[UUID, LockedLevel]:
+    """The levels as they are at this moment, which is no more than a guess of what a lock will find."""
+    rows = await session.fetch(_READ, {"ids": sorted(set(level_ids))})
     return {row[0]: LockedLevel._make(row) for row in rows}
 
 

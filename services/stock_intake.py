@@ -7,38 +7,45 @@ transaction (`shortages`), and reservations give back what even that cannot cove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from db import visibility
 from db.base import new_id
 from db.engine import Session
-from db.locations import Location
-from db.orders import Order
-from db.products import Product
-from db.stock import Allocation, Reservation, ReservationLine, StockLevel
-from domain import ids, stock
-from domain.access import SYSTEM, Principal, VisibilityClass
-from domain.checks import Checks
-from domain.errors import NotFound, QuantityExceeded, Refused, UserError
-from domain.ids import Prefix
+from db.stock import Reservation, ReservationLine
+from domain import stock
+from domain.access import SYSTEM, Principal
+from domain.errors import QuantityExceeded, Refused
 from domain.orders import Origin
 from domain.reservations import ReservationStatus
 from domain.stock import Bucket, MovementKind
-from domain.stock_commands import AdjustStock, ReceiveStock, StockPlace, check_adjustment, check_receipt
+from domain.stock_commands import AdjustStock, ReceiveStock, check_adjustment, check_receipt
 from services import shortages, stock_changes
 from services.master_data import check_batch
 from services.order_changes import OrderChange, lock_order
 from services.outcomes import ItemOutcome
+from services.shortages import Decided
 from services.stock_changes import Claim, LockedLevel, Movement
+from services.stock_reports import Item, answers, begin, find_levels, level_ids
 
 MAX_ON_HAND = 2_000_000_000
 """What a bucket's counter holds."""
+
+ATTEMPTS = 10
+"""Times that a count takes its locks until it holds all of those that it needs."""
+
+_SAVEPOINT, _GIVE_BACK = sa.text("SAVEPOINT before_locks"), sa.text("ROLLBACK TO SAVEPOINT before_locks")
+_LOCK_RESERVATIONS = (
+    sa.select(Reservation.id)
+    .where(Reservation.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid()))))
+    .order_by(Reservation.id)
+    .with_for_update()
+)
 
 
 async def receive_stock(
@@ -76,18 +83,6 @@ def _only(outcomes: tuple[ItemOutcome, ...]) -> UUID:
     return outcome.id
 
 
-@dataclass(slots=True)
-class _Item:
-    """One report on its way: the level it is about once that is found, and the ledger row it becomes."""
-
-    place: StockPlace
-    errors: list[UserError]
-    product_id: UUID | None = None
-    location_id: UUID | None = None
-    level_id: UUID | None = None
-    movement: Movement | None = None
-
-
 async def receive_all(
     session: Session,
     commands: Sequence[ReceiveStock],
@@ -98,9 +93,9 @@ async def receive_all(
     origin: Origin = Origin.PLACED,
 ) -> tuple[ItemOutcome, ...]:
     """Receipts of any number; imports post opening balances through it."""
-    items = [_begin(command.place, check_receipt, command) for command in commands]
-    await _find_levels(session, items, actor)
-    levels = await stock_changes.lock_levels(session, _level_ids(items))
+    items = [begin(command.place, check_receipt, command) for command in commands]
+    await find_levels(session, items, actor)
+    levels = await stock_changes.lock_levels(session, level_ids(items))
     running = {level_id: _buckets(level) for level_id, level in levels.items()}
     for item, command in zip(items, commands, strict=True):
         if item.level_id is None:
@@ -123,61 +118,130 @@ async def receive_all(
     await stock_changes.apply(
         session, levels, movements=movements, actor=actor.account, now=now, origin=origin
     )
-    return _answers(items)
+    return answers(items)
 
 
 async def _adjust_all(
     session: Session, commands: Sequence[AdjustStock], *, actor: Principal, now: datetime
 ) -> tuple[ItemOutcome, ...]:
-    items = [_begin(command.place, check_adjustment, command) for command in commands]
-    await _find_levels(session, items, actor)
-    level_ids = _level_ids(items)
-    held = await _lock_likely_orders(
-        session, _expected(items, commands, await _read(session, level_ids)), now
-    )
-    levels = await stock_changes.lock_levels(session, level_ids)
-    running = {level_id: _buckets(level) for level_id, level in levels.items()}
-    for item, command in zip(items, commands, strict=True):
-        if item.level_id is not None:
-            _adjust(item, command, running[item.level_id])
-    movements = [item.movement for item in items if item.movement is not None]
-    after = {
-        level_id: _after(level, running[level_id][Bucket.SELLABLE]) for level_id, level in levels.items()
-    }
-    for change in held.values():
+    items = [begin(command.place, check_adjustment, command) for command in commands]
+    await find_levels(session, items, actor)
+    found = await _lock_in_order(session, items, commands, now)
+    for change in found.orders.values():
         change.actor = actor
-    found = await shortages.give_way(
+    gave_way = await shortages.give_way(
         session,
-        after,
-        held=held,
+        found.effect.decided,
+        held=found.orders,
         # Named anew: the same line may fall short again at the next count.
         report=f"stock adjustment {new_id()}",
         actor=actor,
         now=now,
     )
-    freed = [
-        await _shrink_reservations(session, level_id, units) for level_id, units in found.uncovered.items()
-    ]
+    await _shrink_reservations(session, found.effect.shrunk)
+    freed = [Claim(level_id=held.level_id, reserved=-held.units) for held in found.effect.shrunk]
     await stock_changes.apply(
         session,
-        levels,
-        movements=movements,
-        claims=[*found.claims, *freed],
+        found.levels,
+        movements=[item.movement for item in found.effect.items if item.movement is not None],
+        claims=[*gave_way.claims, *freed],
         actor=actor.account,
         now=now,
     )
-    found.orders |= {order_id: change for order_id, change in held.items() if change.happened}
-    await shortages.save_orders(session, found)
-    return _answers(items)
+    gave_way.orders |= {order_id: change for order_id, change in found.orders.items() if change.happened}
+    await shortages.save_orders(session, gave_way)
+    return answers(found.effect.items)
 
 
-def _begin(place: StockPlace, check: Callable[[Checks, Any], None], command: object) -> _Item:
-    checks = Checks()
-    check(checks, command)
-    return _Item(place=place, errors=checks.errors)
+@dataclass(frozen=True, slots=True)
+class _Shrunk:
+    """Units that a checkout gives back, because no stock stands behind them any more."""
+
+    line_id: UUID
+    reservation_id: UUID
+    level_id: UUID
+    units: int
 
 
-def _adjust(item: _Item, command: AdjustStock, buckets: dict[Bucket, int]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """What reports do to levels: the ledger's rows, and the promises that give way."""
+
+    items: Sequence[Item]
+    decided: Mapping[UUID, Decided]
+    shrunk: Sequence[_Shrunk]
+
+    @property
+    def orders(self) -> set[UUID]:
+        return {order_id for decided in self.decided.values() for order_id in decided.orders}
+
+    @property
+    def reservations(self) -> set[UUID]:
+        return {held.reservation_id for held in self.shrunk}
+
+
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    """Everything that an effect is on, locked."""
+
+    orders: dict[UUID, OrderChange]
+    levels: dict[UUID, LockedLevel]
+    effect: _Effect
+
+
+async def _lock_in_order(
+    session: Session, items: Sequence[Item], commands: Sequence[AdjustStock], now: datetime
+) -> _Locked:
+    """Lock the orders and checkouts that give way, then the levels.
+
+    Who gives way is certain only once the levels are locked. Should it be others than
+    were locked, all of these locks are given back (as a savepoint's rollback does) and
+    taken anew, in order, with those. After ATTEMPTS the rest is locked late: if that meets
+    an opposed lock, the database says deadlock and the whole is tried again.
+    """
+    wanted = level_ids(items)
+    effect = await _effect(session, items, commands, await stock_changes.read_levels(session, wanted))
+    orders, reservations = effect.orders, effect.reservations
+    await session.execute(_SAVEPOINT)
+    for attempt in range(1, ATTEMPTS + 1):
+        held = {one: await lock_order(session, one, actor=SYSTEM, now=now) for one in sorted(orders)}
+        if reservations:
+            await session.fetch(_LOCK_RESERVATIONS, {"ids": sorted(reservations)})
+        levels = await stock_changes.lock_levels(session, wanted)
+        effect = await _effect(session, items, commands, levels)
+        certain = effect.orders <= orders and effect.reservations <= reservations
+        if certain or attempt == ATTEMPTS:
+            break
+        orders |= effect.orders
+        reservations |= effect.reservations
+        await session.execute(_GIVE_BACK)
+    return _Locked(held, levels, effect)
+
+
+async def _effect(
+    session: Session,
+    items: Sequence[Item],
+    commands: Sequence[AdjustStock],
+    levels: Mapping[UUID, LockedLevel],
+) -> _Effect:
+    posted = [replace(item, errors=list(item.errors)) for item in items]
+    running = {level_id: _buckets(level) for level_id, level in levels.items()}
+    for item, command in zip(posted, commands, strict=True):
+        if item.level_id is not None:
+            _adjust(item, command, running[item.level_id])
+    after = {
+        level_id: _after(level, running[level_id][Bucket.SELLABLE]) for level_id, level in levels.items()
+    }
+    decided = await shortages.decide(session, after)
+    shrunk = [
+        one
+        for level_id, of_level in decided.items()
+        for one in await _youngest_reserved(session, level_id, of_level.uncovered)
+    ]
+    return _Effect(posted, decided, shrunk)
+
+
+def _adjust(item: Item, command: AdjustStock, buckets: dict[Bucket, int]) -> None:
     counted = command.counted is not None
     quantity = command.counted - buckets[command.bucket] if command.counted is not None else command.delta
     if not quantity or item.level_id is None:
@@ -198,7 +262,7 @@ def _adjust(item: _Item, command: AdjustStock, buckets: dict[Bucket, int]) -> No
     )
 
 
-def _post(item: _Item, buckets: dict[Bucket, int], movement: Movement, at: tuple[str, ...]) -> None:
+def _post(item: Item, buckets: dict[Bucket, int], movement: Movement, at: tuple[str, ...]) -> None:
     """Take the movement into account, unless the books cannot follow it."""
     there = buckets[movement.bucket]
     if not 0 <= there + movement.quantity <= MAX_ON_HAND:
@@ -230,160 +294,31 @@ def _after(level: LockedLevel, sellable: int) -> stock.StockLevel:
     )
 
 
-def _level_ids(items: Sequence[_Item]) -> set[UUID]:
-    return {item.level_id for item in items if item.level_id is not None}
-
-
-def _answers(items: Sequence[_Item]) -> tuple[ItemOutcome, ...]:
-    return tuple(ItemOutcome(None if item.errors else item.level_id, tuple(item.errors)) for item in items)
-
-
-async def _find_levels(session: Session, items: Sequence[_Item], actor: Principal) -> None:
-    """Find each report's product, location and level; a level that is not there yet is made."""
-    await _find_products(session, items)
-    await _find_locations(session, items, actor)
-    for owner in sorted({item.place.owner for item in items}):
-        sound = [item for item in items if not item.errors and item.place.owner is owner]
-        places = [(item.product_id, item.location_id) for item in sound]
-        made = await stock_changes.ensure_levels(
-            session, [(product, location) for product, location in places if product and location], owner
-        )
-        for item in sound:
-            if item.product_id is not None and item.location_id is not None:
-                item.level_id = made[item.product_id, item.location_id]
-
-
-async def _find_products(session: Session, items: Sequence[_Item]) -> None:
-    places = [item.place for item in items if not item.errors]
+async def _youngest_reserved(session: Session, level_id: UUID, units: int) -> list[_Shrunk]:
+    """What the youngest reservations of the level give back, of so many units in all."""
+    if not units:
+        return []
     rows = await session.execute(
-        sa.select(Product.id, Product.sku).where(
-            sa.or_(
-                Product.id.in_({place.product_id for place in places if place.product_id is not None}),
-                Product.sku.in_({place.sku for place in places if place.sku is not None}),
-            )
-        )
-    )
-    found: dict[Any, UUID] = {}
-    for row in rows:
-        found[row.id] = found[row.sku] = row.id
-    for item in items:
-        if item.errors:
-            continue
-        item.product_id = found.get(item.place.product_id or item.place.sku)
-        if item.product_id is None:
-            by_id = item.place.product_id
-            text = ids.format_id(Prefix.PRODUCT, by_id) if by_id is not None else str(item.place.sku)
-            at = ("productId" if by_id is not None else "sku",)
-            item.errors.append(NotFound(message=f"There is no product {text}.", field=at, id=text))
-
-
-async def _find_locations(session: Session, items: Sequence[_Item], actor: Principal) -> None:
-    places = [item.place for item in items if not item.errors]
-    table = Location.metadata.tables["location"]
-    statement = sa.select(table.c.id, table.c.code).where(
-        sa.or_(
-            table.c.id.in_({place.location_id for place in places if place.location_id is not None}),
-            table.c.code.in_({place.location_code for place in places if place.location_code is not None}),
-        ),
-        visibility.predicate("location", table, VisibilityClass.of(actor)),
-    )
-    found: dict[Any, UUID] = {}
-    for row in await session.execute(statement, visibility.values(actor)):
-        found[row.id] = found[row.code] = row.id
-    for item in items:
-        if item.errors:
-            continue
-        item.location_id = found.get(item.place.location_id or item.place.location_code)
-        if item.location_id is None:
-            by_id = item.place.location_id
-            text = ids.format_id(Prefix.LOCATION, by_id) if by_id is not None else item.place.location_code
-            at = ("locationId" if by_id is not None else "locationCode",)
-            message = f"There is no location {text} that you may see."
-            item.errors.append(NotFound(message=message, field=at, id=str(text)))
-
-
-@dataclass(slots=True)
-class _Read:
-    """A level as it is before any lock: enough to guess which orders a shortage will touch."""
-
-    buckets: dict[Bucket, int]
-    promised: int = field(default=0)
-
-
-async def _read(session: Session, level_ids: set[UUID]) -> dict[UUID, _Read]:
-    table = StockLevel.metadata.tables["stock_level"]
-    rows = await session.execute(sa.select(table).where(table.c.id.in_(level_ids)))
-    return {
-        row.id: _Read(
-            {bucket: row._mapping[bucket.lower()] for bucket in Bucket}, row.allocated + row.reserved
-        )
-        for row in rows
-    }
-
-
-def _expected(
-    items: Sequence[_Item], commands: Sequence[AdjustStock], levels: Mapping[UUID, _Read]
-) -> dict[UUID, int]:
-    """Units by level that promises will probably have to give up."""
-    for item, command in zip(items, commands, strict=True):
-        if item.level_id is None:
-            continue
-        buckets = levels[item.level_id].buckets
-        quantity = command.counted if command.counted is not None else buckets[command.bucket]
-        buckets[command.bucket] = quantity + (command.delta or 0)
-    missing = {
-        level_id: level.promised - max(0, level.buckets[Bucket.SELLABLE])
-        for level_id, level in levels.items()
-    }
-    return {level_id: units for level_id, units in missing.items() if units > 0}
-
-
-async def _lock_likely_orders(
-    session: Session, missing: Mapping[UUID, int], now: datetime
-) -> dict[UUID, OrderChange]:
-    """Lock, before the levels, the orders whose allocations are the weakest.
-
-    Should others turn out to give way, they are locked after the levels; if that
-    meets an opposed lock, the database says deadlock and the whole is tried again.
-    """
-    order_ids: set[UUID] = set()
-    for level_id, units in missing.items():
-        rows = await session.execute(
-            sa.select(Allocation.order_id, Allocation.quantity)
-            .join(Order, Order.id == Allocation.order_id)
-            .where(Allocation.stock_level_id == level_id)
-            .order_by(Order.priority, Allocation.created_at.desc(), Allocation.id)
-            .limit(units)
-        )
-        left = units
-        for row in rows:
-            if left > 0:
-                order_ids.add(row.order_id)
-                left -= row.quantity
-    return {
-        order_id: await lock_order(session, order_id, actor=SYSTEM, now=now) for order_id in sorted(order_ids)
-    }
-
-
-async def _shrink_reservations(session: Session, level_id: UUID, units: int) -> Claim:
-    """Take units off the youngest reservations of the level, which no stock stands behind any more."""
-    rows = await session.execute(
-        sa.select(ReservationLine.id, ReservationLine.quantity)
+        sa.select(ReservationLine.id, ReservationLine.reservation_id, ReservationLine.quantity)
         .join(Reservation, Reservation.id == ReservationLine.reservation_id)
         .where(ReservationLine.stock_level_id == level_id, Reservation.status == ReservationStatus.ACTIVE)
         .order_by(Reservation.created_at.desc(), ReservationLine.id)
-        .with_for_update()
     )
-    left = units
-    for row in rows.all():
-        taken = min(left, row.quantity)
-        if taken == row.quantity:
-            await session.execute(sa.delete(ReservationLine).where(ReservationLine.id == row.id))
-        elif taken:
-            await session.execute(
-                sa.update(ReservationLine)
-                .where(ReservationLine.id == row.id)
-                .values(quantity=ReservationLine.quantity - taken)
-            )
-        left -= taken
-    return Claim(level_id=level_id, reserved=left - units)
+    shrunk = []
+    for row in rows:
+        taken = min(units, row.quantity)
+        if taken:
+            shrunk.append(_Shrunk(row.id, row.reservation_id, level_id, taken))
+        units -= taken
+    return shrunk
+
+
+async def _shrink_reservations(session: Session, shrunk: Sequence[_Shrunk]) -> None:
+    for held in shrunk:
+        line = ReservationLine.id == held.line_id
+        await session.execute(sa.delete(ReservationLine).where(line, ReservationLine.quantity == held.units))
+        await session.execute(
+            sa.update(ReservationLine)
+            .where(line, ReservationLine.quantity > held.units)
+            .values(quantity=ReservationLine.quantity - held.units)
+        )
