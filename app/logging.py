@@ -7,6 +7,7 @@ names that hold secrets, and passwords inside addresses, never reach the output.
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import logging
 import os
@@ -15,13 +16,13 @@ import sys
 import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 from app.settings import LogFormat, LogLevel
 
@@ -63,8 +64,10 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
         ]
         logger_factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
-        plain = structlog.dev.plain_traceback  # the rich one shows local variables
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        final = [
+            printable_values,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback),
+        ]
         logger_factory = structlog.PrintLoggerFactory(sys.stderr)
     threshold = logging.getLevelName(level.upper())
     structlog.configure(
@@ -101,6 +104,28 @@ def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:
         elif isinstance(value, str) and "://" in value:
             event[name] = PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}", value)
     return event
+
+
+def printable_values(_: Any, __: str, event: EventDict) -> EventDict:
+    """Escape what would write a line of its own, colour the terminal or turn its text round; JSON does so itself."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = _printable(value)
+    return event
+
+
+def _printable(text: str, keep: str = "") -> str:
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _traceback(output: TextIO, raised: ExcInfo) -> None:
+    """The plain one, because the rich one shows local variables."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, raised)
+    output.write(_printable(text.getvalue(), keep="\n"))
 
 
 def _json(value: Any, **_: Any) -> bytes:
