@@ -24,6 +24,7 @@ from app.live import metrics
 from app.live.audiences import Audience, Audiences
 from app.live.bounds import Bounds
 from app.live.rendering import LOST, Key, Payload, Plan, Rendering
+from app.live.replay import WINDOW, Replay
 from app.live.statements import compiled
 from app.live.subscribers import Subscriber
 from db.reads import Reads
@@ -35,9 +36,6 @@ CHECK_SECONDS = 5.0
 """How often the log's epoch and horizon are looked at."""
 
 BATCH = 1000
-WINDOW = 20_000
-"""Positions that one read of a selection without an index may cover, so that each stays short."""
-
 HANDED = 16
 """Batches that may wait to be taken up; older ones are read from the log."""
 
@@ -86,6 +84,7 @@ class Hub:
         self._look = True
         self._handed: deque[Sequence[asyncpg.Record]] = deque(maxlen=HANDED)
         self._reads = asyncio.Semaphore(self.bounds.replay_connections)
+        self.replay = Replay(reads, self._reads, self.bounds.replay_events)
         self.audiences = Audiences()
         self._checked_at = 0.0
         self._epoch: Any = None
@@ -206,31 +205,13 @@ class Hub:
         self, selection: Selection, after: int, until: int, limit: int
     ) -> tuple[Sequence[asyncpg.Record], int]:
         """Selected events after `after`, and the position up to which these are all of them."""
-        rows, until = await self._selected(feed.selected, selection, after, until, limit)
-        return rows, rows[-1]["position"] if len(rows) == limit else until
-
-    async def positions(
-        self, selection: Selection, after: int, until: int, limit: int
-    ) -> tuple[list[int], int]:
-        """The same by their positions alone, which is all that most readers need."""
-        rows, until = await self._selected(feed.positions, selection, after, until, limit)
-        found: list[int] = rows[0][0]
-        return found, found[-1] if len(found) == limit else until
-
-    async def _selected(
-        self,
-        made_by: Callable[[Sequence[str]], sa.Select[Any]],
-        selection: Selection,
-        after: int,
-        until: int,
-        limit: int,
-    ) -> tuple[Sequence[asyncpg.Record], int]:
         if feed.INDEXED.isdisjoint(selection.columns):
             until = min(until, after + WINDOW)
-        sql, names = _selecting(made_by, selection.columns)
+        sql, names = _selecting(feed.selected, selection.columns)
         values = {"after": after, "until": until, "limit": limit, **selection.values()}
         async with self._reads, self._database.connection() as connection:
-            return await connection.fetch(sql, *(values[name] for name in names)), until
+            rows = await connection.fetch(sql, *(values[name] for name in names))
+        return rows, rows[-1]["position"] if len(rows) == limit else until
 
     async def newest(self, selection: Selection, limit: int) -> list[int]:
         """The positions of the last events that are selected, the newest first."""

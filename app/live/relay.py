@@ -67,7 +67,7 @@ class Relay:
                     failures=self._failures,
                     exc_info=None if expected else error,
                 )
-                pause = min(1.0, 0.1 * 2**self._failures)
+                pause = min(1.0, 0.05 * 2**self._failures)
                 await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - jitter
 
     async def _connected(self) -> None:

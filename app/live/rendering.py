@@ -74,10 +74,8 @@ class Rendering:
             raise
         except Exception as error:
             if len(wanted) > 1:
-                rendered: dict[Key, Payload] = {}
-                for key in wanted:
-                    rendered.update(await self.render([key]))
-                return rendered
+                half = len(wanted) // 2
+                return {**await self.render(wanted[:half]), **await self.render(wanted[half:])}
             return {wanted[0]: self._masked(wanted[0], error)}
 
     async def _render(self, keys: list[Key]) -> Mapping[Key, Payload]:

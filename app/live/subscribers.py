@@ -250,11 +250,7 @@ class Subscriber:
         """What comes after `sent`, and the position up to which that is all: a page, or more where it shrinks."""
         audience, page = self.audience, self._hub.bounds.replay_events
         if not audience.coalesces:
-            positions, complete_until = await self._hub.positions(audience.selection, self.sent, until, page)
-            rendered = await audience.rendering.render(positions)
-            return [
-                (position, rendered[position], None) for position in positions if position in rendered
-            ], complete_until
+            return await self._hub.replay.page(audience, self.sent, until)
         items: list[Item] = []
         complete_until = self.sent
         while True:
