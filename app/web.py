@@ -59,14 +59,34 @@ class JoinedWrites:
             self._transport.write(held)
 
 
+HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own, with joined writes, and with an end to waiting for the head of a request."""
+    """uvicorn's own, with joined writes, and with an end to waiting for the head of a request, in time and bytes."""
 
     _late: asyncio.TimerHandle | None = None
+    _progress = False
+    _unused = 0
+    """Bytes that came since there was progress: a head that is complete, a piece of a body, the end of a request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """The parser keeps every letter of a head, of a trailer, of a chunk's extension, however many come."""
+        self._progress = False
+        super().data_received(data)
+        if self._progress:
+            self._unused = 0
+            return
+        self._unused += len(data)
+        if self._unused > MESSAGE_LIMIT_BYTES:
+            self.transport.write(HEAD_TOO_LARGE if self._late is not None else b"")
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -74,8 +94,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def on_headers_complete(self) -> None:
+        self._progress = True
         self._had_head()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._progress = True
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._had_head()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
@@ -89,6 +90,87 @@ async def test_no_body_harms(api: Api, name: str) -> None:
             :200
         ]
     assert (await posted(api, b'{"query":"{__typename}"}')).json()["data"] == {"__typename": "Query"}
+
+
+POST = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+HEADS = {
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,
+    "no version": b"GET /graphql\r\n\r\n",
+    "another version": b"GET /graphql HTTP/7.0\r\nhost: x\r\n\r\n",
+    "a method of controls": b"G\x00T /graphql HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a path of controls": b"GET /gra\x01phql HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a path beyond ASCII": b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a name of controls": b"GET /graphql HTTP/1.1\r\nh\x00st: x\r\n\r\n",
+    "a folded header": b"GET /graphql HTTP/1.1\r\nhost: x\r\naccept: a\r\n b\r\n\r\n",
+    "a negative length": POST + b"content-length: -1\r\n\r\n{}",
+    "two lengths": POST + b"content-length: 2\r\ncontent-length: 4\r\n\r\n{}{}",
+    "a length of 5,000 digits": POST + b"content-length: " + b"9" * 5_000 + b"\r\n\r\n{}",
+    "a length and chunks": POST + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks of no length": POST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
+    "another coding": POST + b"transfer-encoding: gzip\r\n\r\n{}",
+    "an upgrade without a key": POST + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    "5,000 headers": b"GET /graphql HTTP/1.1\r\n" + b"a: b\r\n" * 5_000 + b"\r\n",
+    "a head of 200 KB": b"GET /graphql HTTP/1.1\r\na: " + b"b" * 200_000 + b"\r\n\r\n",
+}
+
+
+async def told(api: Api, sent: bytes) -> bytes:
+    """The first line of what the server answers; nothing when it closes or cuts the connection, or waits for more."""
+    host, port = api.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(sent)
+        async with asyncio.timeout(0.5):
+            return await reader.readline()
+    except (ConnectionError, TimeoutError):
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("name", HEADS)
+async def test_no_head_of_a_request_harms(api: Api, name: str) -> None:
+    assert not (await told(api, HEADS[name])).startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
+    assert (await posted(api, b'{"query":"{ __typename }"}')).json()["data"] == {"__typename": "Query"}
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /graphql HTTP/1.1\r\na: ", b"b" * 1_000),
+        (b"GET /graphql HTTP/1.1\r\n", b"a: b\r\n" * 200),
+        (b"GET /", b"b" * 1_000),
+        (POST + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\na: ", b"b" * 1_000),
+        (POST + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"a: b\r\n" * 200),
+        (POST + b"transfer-encoding: chunked\r\n\r\n2;", b"b" * 1_000),
+    ],
+    ids=["a header", "headers", "a path", "a trailer", "trailers", "an extension of a chunk"],
+)
+async def test_a_head_or_trailer_without_end_is_cut(api: Api, begin: bytes, more: bytes) -> None:
+    host, port = api.base.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(begin)
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < 5_000_000:
+            writer.write(more * 20)
+            sent += len(more) * 20
+            await writer.drain()
+    writer.transport.abort()
+    assert sent < 5_000_000
+    assert (await posted(api, b'{"query":"{ __typename }"}')).json()["data"] == {"__typename": "Query"}
+
+
+async def test_random_bytes_on_the_port_are_refused_or_cut(api: Api) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - the same every time
+    for _ in range(150):
+        sent = bytearray(POST + b"content-length: 2\r\n\r\n{}\r\n\r\n")
+        for _ in range(chance.randrange(1, 6)):
+            place = chance.randrange(len(sent))
+            sent[place : place + chance.randrange(3)] = chance.randbytes(chance.randrange(4))
+        assert not (await told(api, bytes(sent))).startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
+    assert (await posted(api, b'{"query":"{ __typename }"}')).json()["data"] == {"__typename": "Query"}
 
 
 async def test_what_is_too_large_is_413_before_it_is_read(api: Api) -> None:
