@@ -4,84 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
-import shutil
 import statistics
 import tempfile
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import orjson
 
 from app.auth import development_token
 from app.postgres import EmbeddedPostgres
-from bench import databases, servers
+from bench import cpu, databases, servers
 from bench.data import CHANNELS, identifier
+from bench.disk import Flushes
+from bench.live_fan_out import ONE_TO_ALL, FanOut
 from bench.live_writing import write
 from bench.read import PARTNER_SCOPES
 from bench.report import Report, Target
-from bench.servers import Running, Skipped, serving
-from bench.swarm import build, swarm
+from bench.servers import Running, on_one_core, serving
+from bench.swarm import FIELDS, Program, Swarm, build, following, swarm
 from db.cursors import Cursor
 from db.engine import asyncpg_dsn
 from domain.access import Principal, PrincipalKind
+from services.consumers import CONSUMER
 
 Progress = Callable[[str], None]
 
 ORDERS = 10_000
-ONE_TO_ALL = 1_000
 EACH_ITS_OWN = 5_000
-BURSTS = {"ours": 400, "starlette": 200, "raw": 300, "naive": 15, "mercurius": 100}
-"""Events of a round; each takes the slower ones about as long as the faster."""
-
-FAN_OUT_BARS = {"starlette": 1.2, "raw": 0.7, "naive": 20.0, "mercurius": 5.0}
 RATE = 2_000
 EVENTS_EACH = 4
 """Events of a transaction: about what placing an order records."""
 
 MISSED = 100
 MEMORY_DELIVERIES = 1_000_000
-
-_FIELDS = "cursor ts: actor type version occurredAt toStatus"
-_ORDER = "ord_01900000-0000-7d00-8000-%012x"
-
-
-def template(selection: str, *, after: str | None = None, entity: str = "") -> str:
-    """The subscribe message of the swarm; its one placeholder is the order's number."""
-    query = (
-        "subscription Follow($id: ID!, $after: String) { orderEvents(orderId: $id, after: $after) "
-        f"{{ {selection} {entity} }} }}"
-    )
-    payload = {"query": query, "variables": {"id": _ORDER, "after": after}}
-    return orjson.dumps({"id": "1", "type": "subscribe", "payload": payload}).decode()
-
-
-@dataclass(slots=True)
-class Peer:
-    """A server and how it is asked for a burst of events to everybody."""
-
-    name: str
-    running: Running
-    path: str
-    template: str | None
-    burst: Callable[[int], Awaitable[None]]
-
-
-def cpu_seconds(pid: int) -> float:
-    """What the process has taken of processors so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def on_one_core(command: list[str]) -> list[str]:
-    taskset = shutil.which("taskset")
-    return [taskset, "-c", "0", *command] if taskset and (os.cpu_count() or 1) > 1 else command
 
 
 class Bench:
@@ -94,7 +52,7 @@ class Bench:
         self.progress = progress
         self.secret = secrets.token_urlsafe(48)
         self.url = ""
-        self.program = Path()
+        self.program = Program("none", (), {})
         self.version = 0
 
     async def prepare(self) -> None:
@@ -105,6 +63,7 @@ class Bench:
             channels=tuple(identifier("a", number) for number in range(1, CHANNELS + 1)),
         )
         self.program = await build(self.work, development_token(self.secret, caller))
+        self.report.versions["subscribers"] = self.program.name
         self.progress(f"making a database of {ORDERS:,} orders")
         source = await databases.shop(self.postgres, ORDERS)
         self.url = await databases.copy(
@@ -138,118 +97,9 @@ class Bench:
         )
         return found
 
-    # (a) One order, a thousand subscribers.
-
-    async def fan_out(self, rounds: int) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            peers = [await self._our_peer(stack)]
-            for name in ("starlette", "raw", "naive"):
-                peers.append(await self._python_peer(stack, name))
-            try:
-                peers.append(await self._mercurius(stack))
-            except (Skipped, RuntimeError, OSError) as reason:
-                self.report.skipped["mercurius"] = str(reason)
-            found: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in peers}
-            swarms = {
-                peer.name: await stack.enter_async_context(
-                    swarm(
-                        self._own_program(peer.name), peer.running.port, peer.path, ONE_TO_ALL, peer.template
-                    )
-                )
-                for peer in peers
-            }
-            for each in swarms.values():
-                await each.ready()
-            for number in range(rounds + 1):
-                self.progress(f"(a) {ONE_TO_ALL:,} subscribers of one order, round {number} of {rounds}")
-                for peer in peers:
-                    await swarms[peer.name].reset()
-                    events = BURSTS[peer.name]
-                    cpu = cpu_seconds(peer.running.pid)
-                    await peer.burst(events)
-                    seen = await swarms[peer.name].until(events * ONE_TO_ALL, within=60)
-                    spent = cpu_seconds(peer.running.pid) - cpu
-                    if number:  # the first one warms
-                        found[peer.name].append(
-                            (seen["msgs"] / seen["span_s"], seen["msgs"] / max(spent, 0.01))
-                        )
-        self._judge_fan_out(found)
-
-    def _judge_fan_out(self, found: dict[str, list[tuple[float, float]]]) -> None:
-        for name, measured in found.items():
-            self.report.figures[f"fan_out_{name}_per_second"] = statistics.median(
-                each[0] for each in measured
-            )
-            self.report.figures[f"fan_out_{name}_per_cpu_second"] = statistics.median(
-                each[1] for each in measured
-            )
-        for name, bar in FAN_OUT_BARS.items():
-            for place, suffix in enumerate(("", "_per_cpu")):
-                if name in found:
-                    ratios = [
-                        mine[place] / theirs[place]
-                        for mine, theirs in zip(found["ours"], found[name], strict=True)
-                    ]
-                    target = Target(f"fan_out_vs_{name}{suffix}", statistics.median(ratios), bar)
-                    self.report.targets.append(target)
-
-    def _own_program(self, name: str) -> Path:
-        """The swarm in a directory of its own, because its template lies beside it."""
-        directory = self.work / name
-        directory.mkdir(exist_ok=True)
-        return Path(shutil.copy(self.program, directory / "swarm"))
-
-    async def _our_peer(self, stack: contextlib.AsyncExitStack) -> Peer:
-        running = await stack.enter_async_context(self.ours())
-
-        async def burst(events: int) -> None:
-            await self.write(orders=1, count=events, events_each=1)
-
-        return Peer("ours", running, "/graphql", template(_FIELDS), burst)
-
-    async def _python_peer(self, stack: contextlib.AsyncExitStack, name: str) -> Peer:
-        port = servers.free_port()
-        command, environment = servers.uvicorn("bench.live_peers:app", asyncpg_dsn(self.url), port)
-        command += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
-        running = await stack.enter_async_context(
-            serving(
-                on_one_core(command), {**environment, "BENCH_LIVE": name}, port, log=self.work / f"{name}.log"
-            )
-        )
-        following = None
-        if name == "naive":
-            selection = "cursor ts type version occurredAt toStatus"
-            query = f'subscription {{ orderEvents(orderId: "%x") {{ {selection} }} }}'
-            following = orjson.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}}).decode()
-
-        async def burst(events: int) -> None:
-            await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/burst?n={events}")
-
-        return Peer(name, running, "/graphql/" if following else "/bare", following, burst)
-
-    async def _mercurius(self, stack: contextlib.AsyncExitStack) -> Peer:
-        self.progress("making the Node peer's database")
-        dsn = await databases.peer(self.postgres)
-        port = servers.free_port()
-        command, environment, cwd = await servers.mercurius(dsn, port, self.postgres.directory / "mercurius")
-        running = await stack.enter_async_context(
-            serving(on_one_core(command), environment, port, log=self.work / "mercurius.log", cwd=cwd)
-        )
-        connection = await asyncpg.connect(dsn)
-        stack.push_async_callback(connection.close)
-
-        async def burst(events: int) -> None:
-            # Told as its own mutation tells it; the writes themselves are not what is measured here.
-            for number in range(1, events + 1):
-                await connection.execute("select pg_notify('order_placed', $1)", f'{{"id":{number}}}')
-
-        query = "subscription { orderPlaced { id ts: code totalCents } }"
-        following = orjson.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}}).decode()
-        return Peer("mercurius", running, "/graphql", following, burst)
-
     # (b) Five thousand subscribers, each of its own order.
 
-    async def each_its_own(self, seconds: float) -> None:
+    async def each_its_own(self, rounds: int, seconds: float) -> None:
         async with self.ours() as running:
             for name, entity, rate in (
                 ("own_orders", "", RATE),
@@ -259,27 +109,45 @@ class Bench:
                 self.progress(
                     f"(b) {EACH_ITS_OWN:,} subscribers of one order each, {rate:,} events a second {entity}"
                 )
-                following = template(_FIELDS, entity=entity)
+                subscribe = following(FIELDS, entity=entity)
                 async with swarm(
-                    self.program, running.port, "/graphql", EACH_ITS_OWN, following, channels=EACH_ITS_OWN
+                    self.program, running.port, "/graphql", EACH_ITS_OWN, subscribe, channels=EACH_ITS_OWN
                 ) as subscribers:
                     await subscribers.ready()
-                    count = int(rate * seconds) // EVENTS_EACH
                     per_second = rate / EVENTS_EACH
                     await self._paced(subscribers, count=int(per_second), rate=per_second)
-                    await subscribers.reset()
-                    cpu = cpu_seconds(running.pid)
-                    written, seen = await self._paced(subscribers, count=count, rate=per_second)
-                    self._latencies(name, seen)
-                    self.report.figures[f"{name}_events_per_second"] = written["per_second"]
-                    self.report.figures[f"{name}_writer_behind_ms"] = written["behind_ms"]
-                    self.report.figures[f"{name}_server_cores"] = (cpu_seconds(running.pid) - cpu) / written[
-                        "seconds"
-                    ]
-                    if not entity:
-                        self.report.targets.append(Target(f"{name}_p99_ms", seen["p99_ms"], 25, at_most=True))
+                    async with Flushes(self.postgres.directory) as flushes:
+                        found = [
+                            await self._own_orders(
+                                running, subscribers, int(per_second * seconds), per_second
+                            )
+                            for _ in range(rounds)
+                        ]
+                for figure in found[0]:
+                    self.report.figures[f"{name}_{figure}"] = statistics.median(
+                        each[figure] for each in found
+                    )
+                self.report.figures[f"{name}_disk_flush_p99_ms"] = flushes.milliseconds(0.99)
+                if not entity:
+                    p99 = self.report.figures[f"{name}_p99_ms"]
+                    self.report.targets.append(Target(f"{name}_p99_ms", p99, 25, at_most=True))
 
-    async def _paced(self, subscribers: Any, *, count: int, rate: float) -> tuple[Any, Any]:
+    async def _own_orders(
+        self, running: Running, subscribers: Swarm, count: int, rate: float
+    ) -> dict[str, float]:
+        """One round: what was written, how late it came, and what that took of a core."""
+        await subscribers.reset()
+        before = cpu.of(running.pid)
+        written, seen = await self._paced(subscribers, count=count, rate=rate)
+        spent = cpu.of(running.pid) - before
+        return {
+            **{figure: seen[figure] for figure in ("p50_ms", "p99_ms", "max_ms")},
+            "events_per_second": written["per_second"],
+            "writer_behind_ms": written["behind_ms"],
+            "server_cores": spent / written["seconds"],
+        }
+
+    async def _paced(self, subscribers: Swarm, *, count: int, rate: float) -> tuple[Any, Any]:
         before = (await subscribers.report())["msgs"]
         written = await self.write(orders=EACH_ITS_OWN, count=count, events_each=EVENTS_EACH, rate=rate)
         seen = await subscribers.until(before + count * EVENTS_EACH, within=30)
@@ -294,15 +162,15 @@ class Bench:
     async def held_and_memory(self, seconds: float) -> None:
         async with self.ours() as running:
             await asyncio.sleep(1)
-            before = running.memory_megabytes()
-            idle = template(_FIELDS)
+            empty = running.memory_megabytes()
+            idle = following(FIELDS)
             self.progress(f"(d) memory of {EACH_ITS_OWN:,} idle subscriptions")
             async with swarm(
                 self.program, running.port, "/graphql", EACH_ITS_OWN, idle, channels=EACH_ITS_OWN
             ) as subscribers:
                 await subscribers.ready()
                 await asyncio.sleep(1)
-                kilobytes = (running.memory_megabytes() - before) * 1024 / EACH_ITS_OWN
+                kilobytes = (running.memory_megabytes() - empty) * 1024 / EACH_ITS_OWN
             self.report.targets.append(Target("memory_per_subscription_kb", kilobytes, 40, at_most=True))
             async with swarm(self.program, running.port, "/graphql", ONE_TO_ALL, idle) as subscribers:
                 await subscribers.ready()
@@ -310,12 +178,12 @@ class Bench:
                 await self.write(orders=1, count=50, events_each=1, rate=50)
                 await subscribers.until(50 * ONE_TO_ALL, within=30)
                 await subscribers.reset()
-                cpu = cpu_seconds(running.pid)
+                before = cpu.of(running.pid)
                 count = int(50 * seconds)
                 written = await self.write(orders=1, count=count, events_each=1, rate=50)
                 seen = await subscribers.until(count * ONE_TO_ALL, within=30)
                 self._latencies("held_50000", seen)
-                self.report.figures["held_50000_server_cores"] = (cpu_seconds(running.pid) - cpu) / written[
+                self.report.figures["held_50000_server_cores"] = (cpu.of(running.pid) - before) / written[
                     "seconds"
                 ]
                 self.report.targets.append(Target("held_50000_p99_ms", seen["p99_ms"], 100, at_most=True))
@@ -334,26 +202,30 @@ class Bench:
         connection = await asyncpg.connect(asyncpg_dsn(self.url))
         try:
             self.progress(f"(e) making {EACH_ITS_OWN * MISSED:,} events that were missed")
-            epoch, position = await connection.fetchrow("select epoch, position from relay")
+            [(epoch, position)] = await connection.fetch("select epoch, position from relay")
             first, self.version = self.version, self.version + MISSED
             await connection.execute(_MISSED, EACH_ITS_OWN, MISSED, position, first)
             await connection.execute("update relay set position = position + $1", EACH_ITS_OWN * MISSED)
             # Jobs were made of them when they happened; only the clients were away.
-            await connection.execute("update consumer set position = (select position from relay)")
+            await connection.execute(
+                "insert into consumer (name, position) select $1, position from relay "
+                "on conflict (name) do update set position = excluded.position",
+                CONSUMER,
+            )
             await connection.execute("vacuum (analyze) event_log")
         finally:
             await connection.close()
         async with self.ours() as running:
-            following = template(_FIELDS, after=str(Cursor(epoch, position)))
+            subscribe = following(FIELDS, after=str(Cursor(epoch, position)))
             self.progress(f"(e) {EACH_ITS_OWN:,} clients come back")
-            cpu = cpu_seconds(running.pid)
+            before = cpu.of(running.pid)
             started = time.perf_counter()
             async with swarm(
-                self.program, running.port, "/graphql", EACH_ITS_OWN, following, channels=EACH_ITS_OWN
+                self.program, running.port, "/graphql", EACH_ITS_OWN, subscribe, channels=EACH_ITS_OWN
             ) as subscribers:
                 seen = await subscribers.until(EACH_ITS_OWN * MISSED, within=120)
                 took = time.perf_counter() - started
-                self.report.figures["catching_up_server_cpu_seconds"] = cpu_seconds(running.pid) - cpu
+                self.report.figures["catching_up_server_cpu_seconds"] = cpu.of(running.pid) - before
                 if seen["min_per"] != MISSED or seen["max_per"] != MISSED:
                     raise RuntimeError(f"somebody did not get exactly what was missed: {seen}")
         self.report.targets.append(Target("catching_up_seconds", took, 6, at_most=True))
@@ -388,11 +260,6 @@ from generate_series(0, $1::int - 1) o, generate_series(0, $2::int - 1) n,
 """
 
 
-def _get(address: str) -> None:
-    with urllib.request.urlopen(address, timeout=30) as response:  # noqa: S310 - loopback
-        response.read()
-
-
 PARTS = "abcdef"
 
 
@@ -406,15 +273,11 @@ async def run(
         tempfile.TemporaryDirectory(prefix="oms-bench-") as work,
     ):
         bench = Bench(postgres, Path(work), report, progress)
-        try:
-            await bench.prepare()
-        except Skipped as reason:
-            report.skipped["everything"] = str(reason)
-            return report
+        await bench.prepare()
         if "a" in parts:
-            await bench.fan_out(rounds)
+            await FanOut(bench).run(rounds)
         if "b" in parts:
-            await bench.each_its_own(seconds)
+            await bench.each_its_own(rounds, seconds)
         if "c" in parts or "d" in parts:
             await bench.held_and_memory(seconds)
         if "f" in parts:

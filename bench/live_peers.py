@@ -1,4 +1,4 @@
-"""What our fan-out is measured against, each the same frame to everybody when `GET /burst?n=` asks for it.
+"""What our fan-out is measured against, each the same frames to everybody when `GET /burst?n=&rate=` asks for them.
 
 BENCH_LIVE chooses: `starlette` sends by `send_text`, `raw` writes finished frames to the transports, `naive` is
 Strawberry with broadcaster as their documentation shows them. Served by `uvicorn bench.live_peers:app`.
@@ -106,10 +106,12 @@ async def follow(socket: WebSocket) -> None:
 
 
 async def burst(request: Request) -> JSONResponse:
+    rate = float(request.query_params.get("rate", 0))
+
     async def publish_all() -> None:
         for number in range(int(request.query_params["n"])):
             await publish(number)
-            await asyncio.sleep(0)
+            await asyncio.sleep(1 / rate if rate else 0)
 
     task = asyncio.create_task(publish_all())
     bursts.add(task)

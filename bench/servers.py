@@ -49,6 +49,11 @@ def free_port() -> int:
     raise RuntimeError(f"no free port from {FIRST_PORT} to {LAST_PORT}")
 
 
+def on_one_core(command: list[str]) -> list[str]:
+    taskset = shutil.which("taskset")
+    return [taskset, "-c", "0", *command] if taskset and (os.cpu_count() or 1) > 1 else command
+
+
 @contextlib.asynccontextmanager
 async def serving(
     command: Sequence[str], environment: Mapping[str, str], port: int, *, log: Path, cwd: Path = ROOT

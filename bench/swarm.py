@@ -1,14 +1,18 @@
-"""Thousands of WebSocket subscribers in one thread of C, so that the client is not what is measured.
+"""Thousands of WebSocket subscribers as a process, so that the client is not what is measured.
 
-The program is `../shared/peers/wsbench`, built here with the token that our server wants. Latency is the
-difference of the monotonic clock and the member `ts` of what comes.
+The program is `../shared/peers/wsbench`, one thread of C, built here with the token that our server wants;
+where that or a compiler is absent, `bench.swarm_client`. Latency is the difference of the monotonic clock and
+the member `ts` of what comes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import sys
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +20,46 @@ from typing import Any
 
 import orjson
 
-from bench.servers import ROOT, Skipped
+from bench.servers import ROOT
 
 SOURCE = ROOT.parent / "shared" / "peers" / "wsbench" / "wsbench.c"
 READY_SECONDS = 120.0
 
+FIELDS = "cursor ts: actor type version occurredAt toStatus"
+"""Of an event, its own fields alone; the writer puts the moment into the actor."""
 
-async def build(directory: Path, token: str) -> Path:
-    """The swarm's program for this token. Raises `Skipped` where it cannot be built."""
+_ORDER = "ord_01900000-0000-7d00-8000-%012x"
+
+
+def following(selection: str, *, after: str | None = None, entity: str = "") -> str:
+    """The subscribe message of a swarm; its one placeholder is the order's number."""
+    query = (
+        "subscription Follow($id: ID!, $after: String) { orderEvents(orderId: $id, after: $after) "
+        f"{{ {selection} {entity} }} }}"
+    )
+    payload = {"query": query, "variables": {"id": _ORDER, "after": after}}
+    return orjson.dumps({"id": "1", "type": "subscribe", "payload": payload}).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run for a swarm, and what a report calls it."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether it takes messages faster than any server here sends them."""
+        return self.name == "wsbench"
+
+
+async def build(directory: Path, token: str) -> Program:
+    """The swarm's program for this token."""
     compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise Skipped("there is no C compiler for the swarm of subscribers")
-    if not SOURCE.exists():
-        raise Skipped("the swarm of subscribers is not beside this checkout, in ../shared/peers/wsbench")
+    if compiler is None or not SOURCE.exists():
+        return Program("python", (sys.executable, "-m", "bench.swarm_client"), {"SWARM_TOKEN": token})
     source, program = directory / "swarm.c", directory / "swarm"
     source.write_text(SOURCE.read_text().replace("Bearer x", f"Bearer {token}"))
     process = await asyncio.create_subprocess_exec(
@@ -36,8 +67,8 @@ async def build(directory: Path, token: str) -> Path:
     )
     _, said = await process.communicate()
     if process.returncode:
-        raise Skipped(f"the swarm of subscribers does not compile: {said.decode()[-300:]}")
-    return program
+        raise RuntimeError(f"the swarm of subscribers does not compile: {said.decode()[-300:]}")
+    return Program("wsbench", (str(program),), {})
 
 
 @dataclass(slots=True)
@@ -89,19 +120,21 @@ class Swarm:
 
 @contextlib.asynccontextmanager
 async def swarm(
-    program: Path, port: int, path: str, count: int, template: str | None = None, *, channels: int = 1
+    program: Program, port: int, path: str, count: int, template: str | None = None, *, channels: int = 1
 ) -> AsyncIterator[Swarm]:
     """`count` subscribers; `template` is the subscribe message, with `%x` for the number modulo `channels`."""
-    file = program.with_name("template.json")
-    file.write_text(template or "")
-    mode = "bare" if template is None else "gql"
-    process = await asyncio.create_subprocess_exec(
-        str(program), str(port), path, str(count), mode, "0", "0", str(file), str(channels),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield Swarm(process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(template or "")
+        file.flush()
+        mode = "bare" if template is None else "gql"
+        process = await asyncio.create_subprocess_exec(
+            *program.command, str(port), path, str(count), mode, "0", "0", file.name, str(channels),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT, env={**os.environ, **program.environment},
+        )  # fmt: skip
+        try:
+            yield Swarm(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

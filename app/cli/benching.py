@@ -191,7 +191,8 @@ def live(
     """Subscriptions: fan-out, latency, memory, catching up, and the relay; our server on one core.
 
     Against bare Starlette, raw writes to transports, naive Strawberry with broadcaster, and Mercurius where
-    Node is present. The subscribers are a program in C, which is built here. Exit code 1 when a target is missed.
+    Node is present. The subscribers are a program in C where it can be built, else one in Python. Exit code 1
+    when a target is missed.
 
     [bold]Example[/bold]
 
