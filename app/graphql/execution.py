@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import orjson
@@ -51,6 +52,11 @@ FAILED = (
     TimeoutError,
     NoConnection,
 )
+
+LONG, WIDE = 4_096, 100
+"""Characters, fields. Reading takes some 5 µs of CPU for each, a plan 0.3 ms: more is done beside the event loop."""
+
+Made = TypeVar("Made")
 
 ContextFactory = Callable[[Principal], Any]
 NoteRefused = Callable[[Principal, str], None]
@@ -100,6 +106,7 @@ class Executor:
         note_refused: NoteRefused | None = None,
     ) -> None:
         self._note_refused = note_refused
+        self._making = ThreadPoolExecutor(1, thread_name_prefix="plans")
         self._throttle = throttle
         self._deadlines = Deadlines(deadline_seconds)
         self._planner = planner
@@ -123,10 +130,19 @@ class Executor:
         """
         operation = None
         try:
-            operation = self._planner.operation(text, operation_name)
+            if len(text) > LONG:
+                read = await self._beside(self._planner.reading(text, operation_name))
+                operation = self._planner.operation(text, operation_name, read)
+            else:
+                operation = self._planner.operation(text, operation_name)
             if operation.kind is OperationType.MUTATION and not mutations:
                 raise refuse("Mutations are sent with POST.", "METHOD_NOT_ALLOWED")
-            planned = self._planner.plan(operation, variables, VisibilityClass.of(principal))
+            caller = VisibilityClass.of(principal)
+            if operation.fields > WIDE:
+                made = await self._beside(self._planner.making(operation, variables, caller))
+                planned = self._planner.plan(operation, variables, caller, made)
+            else:
+                planned = self._planner.plan(operation, variables, caller)
             throttle = self._throttle
             status = (
                 None if throttle is None else await throttle.charge(principal, planned.plan.cost.requested)
@@ -138,7 +154,7 @@ class Executor:
                     self._note_refused(principal, name)
             return result
         except Exception as error:
-            return refused([masked(error, None, "plan")], 500)
+            return refused([masked(error, None, "plan")], 504 if isinstance(error, TimeoutError) else 500)
         if isinstance(planned.plan, QueryPlan):
             try:
                 with self._deadlines.deadline():
@@ -155,6 +171,13 @@ class Executor:
                 return result if status is None else with_throttle(result, status)
         except TimeoutError as error:
             return refused([masked(error, None, MUTATION)], 504)
+
+    async def _beside(self, making: Callable[[], Made] | None) -> Made | None:
+        """What takes long to make, made in a thread, one at a time, so that no other request waits for it."""
+        if making is None:
+            return None
+        with self._deadlines.deadline():
+            return await asyncio.get_running_loop().run_in_executor(self._making, making)
 
     def _refused(self, error: RequestError, principal: Principal) -> Result:
         if isinstance(error, Throttled):

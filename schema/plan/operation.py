@@ -76,6 +76,7 @@ class Operation:
         self.kind: OperationType = self.definition.operation
         self.inlined_variants: set[Any] = set()
         measured = measure(schema, self.definition, self.fragments, lambda node: 1)
+        self.fields = measured.fields
         errors = (
             refusals(measured, limits, SHAPE)
             or screened(document)

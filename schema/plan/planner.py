@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import strawberry
@@ -64,11 +65,14 @@ class _Recent(Generic[K, V]):
         return len(self._entries)
 
 
+Plan = QueryPlan | MutationPlan
+
+
 @dataclass(slots=True)
 class Planned:
     """A request that may be executed: its plan and its variables' values."""
 
-    plan: QueryPlan | MutationPlan
+    plan: Plan
     values: Variables
 
 
@@ -100,7 +104,7 @@ class Planner:
         self._partition = partition
         self._introspection = introspection
         self._operations: _Recent[tuple[str, str | None], Operation] = _Recent(operations)
-        self._plans: _Recent[Any, QueryPlan | MutationPlan] = _Recent(plans)
+        self._plans: _Recent[Any, Plan] = _Recent(plans)
         self._streams: _Recent[Any, tuple[CallPlan, Entities, Selection]] = _Recent(plans)
 
     @property
@@ -113,30 +117,56 @@ class Planner:
         """How many plans are kept, for metrics."""
         return len(self._plans)
 
-    def operation(self, text: str, name: str | None) -> Operation:
-        """The operation, parsed and validated; raises `RequestError`."""
+    def reading(self, text: str, name: str | None) -> Callable[[], Operation] | None:
+        """What reads this operation, in whichever thread; None when it is kept."""
+        return None if self._operations.get((text, name)) is not None else partial(self._read, text, name)
+
+    def _read(self, text: str, name: str | None) -> Operation:
+        return Operation(self.catalog.schema, text, name, self.limits, suggestions=self._introspection)
+
+    def operation(self, text: str, name: str | None, made: Operation | None = None) -> Operation:
+        """The operation, parsed and validated; raises `RequestError`. `made` is what `reading` has read."""
         known = self._operations.get((text, name))
         if known is None:
-            known = Operation(self.catalog.schema, text, name, self.limits, suggestions=self._introspection)
+            known = made or self._read(text, name)
             if len(text) <= LONGEST_KEPT_DOCUMENT:
                 self._operations.put((text, name), known)
         return known
 
-    def plan(self, operation: Operation, raw: Mapping[str, Any], caller: VisibilityClass) -> Planned:
-        """The plan for this shape of variables and class of caller; raises `RequestError`."""
+    def making(
+        self, operation: Operation, raw: Mapping[str, Any], caller: VisibilityClass
+    ) -> Callable[[], Plan] | None:
+        """What makes this request's plan, in whichever thread; None when it is kept. Raises `RequestError`."""
+        values = operation.coerce(raw)
+        shape, inline = operation.shape(values)
+        if self._plans.get((operation, caller, shape, inline)) is not None:
+            return None
+        return partial(self._make, operation, values, caller, inline=inline)
+
+    def plan(
+        self,
+        operation: Operation,
+        raw: Mapping[str, Any],
+        caller: VisibilityClass,
+        made: Plan | None = None,
+    ) -> Planned:
+        """The plan for this shape of variables and class of caller; raises `RequestError`.
+
+        `made` is what `making` has made of them.
+        """
         values = operation.coerce(raw)
         shape, inline = operation.shape(values)
         key = (operation, caller, shape, inline)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._make(operation, values, caller, inline=inline)
+            plan = made or self._make(operation, values, caller, inline=inline)
             if len(operation.text) <= LONGEST_KEPT_DOCUMENT and not _has_failure(plan):
                 self._plans.put(key, plan)
         return Planned(plan, values)
 
     def _make(
         self, operation: Operation, values: Variables, caller: VisibilityClass, *, inline: bool
-    ) -> QueryPlan | MutationPlan:
+    ) -> Plan:
         cost = self.cost(operation, values, inline=inline)
         collector = Collector(self.catalog.schema, operation.fragments, values)
         type_ = cast("GraphQLObjectType", self.catalog.schema.get_root_type(operation.kind))
@@ -309,7 +339,7 @@ class Planner:
         return self.principal_values(principal)
 
 
-def _has_failure(plan: QueryPlan | MutationPlan) -> bool:
+def _has_failure(plan: Plan) -> bool:
     """A plan with a refused argument is this request's alone: its shape says nothing of the value."""
     return isinstance(plan, QueryPlan) and any(root.failure is not None for root in plan.roots)
 

@@ -26,7 +26,7 @@ from domain.access import VisibilityClass
 from schema.plan.declare import Ref
 from schema.plan.limits import definition_of
 from schema.plan.operation import Operation as Parsed
-from schema.plan.planner import Planned, Planner
+from schema.plan.planner import Plan, Planned, Planner
 from schema.plan.plans import CallPlan, MutationPlan
 from tests.plan.test_whole_schema import literal_of
 from tests.reads.facts import Entity
@@ -54,8 +54,10 @@ class Answering(Planner):
 
     given: Mapping[str, Given]
 
-    def plan(self, operation: Parsed, raw: Mapping[str, Any], caller: VisibilityClass) -> Planned:
-        planned = super().plan(operation, raw, caller)
+    def plan(
+        self, operation: Parsed, raw: Mapping[str, Any], caller: VisibilityClass, made: Plan | None = None
+    ) -> Planned:
+        planned = super().plan(operation, raw, caller, made)
         if isinstance(planned.plan, MutationPlan):
             calls = tuple(
                 self._answering(call) if isinstance(call, CallPlan) else call for call in planned.plan.calls
