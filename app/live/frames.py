@@ -8,14 +8,19 @@ goes the ordinary way, through `send`. uvicorn is pinned exactly because of this
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from app.live.audiences import Item
+
 CONNECTION = "oms.connection"
 """Where `Connections` keeps what is behind `send`."""
+
+END = b"}"
+"""What closes a message after its payload."""
 
 TEXT = 0x81
 """First byte of a frame: final, text (RFC 6455, 5.2)."""
@@ -35,9 +40,28 @@ class Connections:
         await self._app(scope, receive, send)
 
 
-def frames(prefix: bytes, payloads: Iterable[bytes], suffix: bytes) -> bytes:
-    """An unmasked text frame around each payload, one after the other."""
-    around = len(prefix) + len(suffix)
+class Frames:
+    """Makes the frames of items, and keeps what it made last.
+
+    A thousand clients that chose the same id are sent the same bytes, one after the other: made once.
+    """
+
+    __slots__ = ("_items", "_made", "_prefix")
+
+    def __init__(self) -> None:
+        self._items: Sequence[Item] = ()
+        self._prefix = self._made = b""
+
+    def of(self, prefix: bytes, items: Sequence[Item]) -> bytes:
+        """An unmasked text frame for each item, one after the other: prefix, payload and the end of a message."""
+        if items is not self._items or prefix != self._prefix:
+            self._items, self._prefix = items, prefix
+            self._made = _joined(prefix, [item[1] for item in items])
+        return self._made
+
+
+def _joined(prefix: bytes, payloads: Sequence[bytes]) -> bytes:
+    around = len(prefix) + len(END)
     parts: list[bytes] = []
     for payload in payloads:
         length = around + len(payload)
@@ -47,8 +71,11 @@ def frames(prefix: bytes, payloads: Iterable[bytes], suffix: bytes) -> bytes:
             header = bytes((TEXT, 126, length >> 8, length & 255))
         else:
             header = bytes((TEXT, 127)) + length.to_bytes(8, "big")
-        parts += (header, prefix, payload, suffix)
+        parts += (header, prefix, payload, END)
     return b"".join(parts)
+
+
+_FRAMES = Frames()
 
 
 class DirectFrames:
@@ -59,7 +86,7 @@ class DirectFrames:
     def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
         self._protocol = protocol
 
-    def write(self, prefix: bytes, payloads: Iterable[bytes], suffix: bytes) -> bool:
+    def write(self, prefix: bytes, items: Sequence[Item]) -> bool:
         """Whether the frames are on their way; False, and nothing sent, when the client is behind or leaving."""
         protocol = self._protocol
         if (
@@ -69,7 +96,7 @@ class DirectFrames:
             or protocol.transport.is_closing()
         ):
             return False
-        protocol.transport.write(frames(prefix, payloads, suffix))
+        protocol.transport.write(_FRAMES.of(prefix, items))
         return True
 
     async def writable(self) -> None:

@@ -53,10 +53,10 @@ class SocketOutlet:
 
     def offer(self, items: Sequence[Item]) -> bool:
         direct = self._socket.direct
-        return direct is not None and direct.write(self._prefix, [item[1] for item in items], b"}")
+        return direct is not None and direct.write(self._prefix, items)
 
     async def send(self, items: Sequence[Item]) -> None:
-        await self._socket.send_frames(self._prefix, [item[1] for item in items], b"}")
+        await self._socket.send_items(self._prefix, items)
 
     def fail(self, message: str, extensions: Mapping[str, Any]) -> None:
         self._socket.end(self._id, b"error", error_list(message, extensions))
@@ -136,14 +136,14 @@ class Socket:
         """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
         await self._within_deadline(self._send({"type": "websocket.send", "text": message.decode()}))
 
-    async def send_frames(self, prefix: bytes, payloads: Sequence[bytes], suffix: bytes) -> None:
-        """The same for many messages with one beginning and one end."""
+    async def send_items(self, prefix: bytes, items: Sequence[Item]) -> None:
+        """The same for a message of each item."""
         if self.direct is None:
-            for payload in payloads:
-                await self.send(prefix + payload + suffix)
+            for item in items:
+                await self.send(prefix + item[1] + frames.END)
             return
         await self._within_deadline(self.direct.writable())
-        if not self.direct.write(prefix, payloads, suffix):
+        if not self.direct.write(prefix, items):
             raise Gone
 
     async def _within_deadline(self, sending: Awaitable[None]) -> None:
