@@ -45,7 +45,7 @@ class Shop:
         try:
             for prefix, name in self.planner.catalog.nodes.items():
                 table = self.planner.catalog.types[name][1].table_name
-                rows = await connection.fetch(f'select id from "{table}" order by random() limit 20')
+                rows = await connection.fetch(f'select id from "{table}" order by id desc limit 30')
                 self.ids[prefix] = [f"{prefix}_{row['id']}" for row in rows]
             order = await connection.fetchrow(
                 "select id, customer_id, channel_id from orders where customer_id is not null limit 1"

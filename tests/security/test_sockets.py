@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from websockets.typing import Subprotocol
 from bench.documents import HOSTILE
 from tests.security.conftest import Shop, Target
 from tests.security.test_hostile import SEED
-from tests.security.values import spoilt
+from tests.security.values import arguments, operation, spoilt
 
 SEED = int(os.environ.get("OMS_TEST_SEED", SEED))
 EXAMPLES = int(os.environ.get("OMS_TEST_EXAMPLES", "60"))
@@ -250,3 +251,50 @@ def test_a_message_with_something_wrong_in_it_is_answered_or_closes_with_a_code(
             assert talk.closed() in PROTOCOL | {1007, 1009}
 
     holds()
+
+
+def is_json(text: str) -> bool:
+    """Python writes and reads what is none: infinity, halves of surrogate pairs."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def test_no_argument_of_a_subscription_harms(quiet: Target, shop: Shop) -> None:
+    """It starts, or is refused alone with a code of ours; the socket stays."""
+    authorization = quiet.headers(shop.callers["staff"])["authorization"]
+    subscriptions = shop.planner.catalog.schema.subscription_type
+    assert subscriptions is not None
+
+    def attack(name: str) -> None:
+        root = subscriptions.fields[name]
+
+        @seed(SEED)
+        @settings(FUZZED, max_examples=EXAMPLES // 4)
+        @given(arguments(shop, name, root))
+        def holds(variables: dict[str, Any]) -> None:
+            payload = {"query": operation("subscription", name, root), "variables": variables}
+            text = json.dumps({"type": "subscribe", "id": "a", "payload": payload})
+            with opened(quiet) as socket:
+                talk = Talk(socket, authorization, Model())
+                talk.say(("init", "right"))
+                talk.answered(("init", "right"))
+                socket.send(text)
+                if len(text) > 65_536 or not is_json(text):
+                    assert talk.closed() == (1009 if len(text) > 65_536 else 4400)
+                    return
+                talk.say(("good", "b"))
+                told = []
+                while not told or told[-1] != {"id": "b", "type": "complete"}:
+                    told.append(json.loads(socket.recv(timeout=10)))
+                for message in told:
+                    if message["type"] == "error":
+                        assert message["id"] == "a"
+                        assert "INTERNAL" not in json.dumps(message["payload"])
+
+        holds()
+
+    for name in subscriptions.fields:
+        attack(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from typing import Any
+from uuid import uuid4
 
 from graphql import (
     GraphQLEnumType,
@@ -20,6 +21,7 @@ from graphql import (
 )
 from hypothesis import strategies as st
 
+from domain.ids import Prefix
 from tests.security.conftest import Shop
 from tests.security.test_leaks import prefix_of
 
@@ -28,7 +30,7 @@ WORDS = {
     "countryCode": ["DE", "BR"],
     "email": ["ada@example.com"],
     "scopes": ["orders:read", "stock:write"],
-    "system": ["shop", "marketplace"],
+    "system": ["shop", "marketplace", "erp", "wms"],
     "account": ["partner:test"],
 }
 """Texts that mean something, by the name of the field that takes them."""
@@ -67,6 +69,11 @@ WRONG = st.one_of(
 )
 
 
+def _fresh() -> str:
+    """A text that was never sent before, good for codes, keys and names alike."""
+    return f"t-{uuid4().hex[:12]}"
+
+
 def arguments(shop: Shop, name: str, field: GraphQLField) -> st.SearchStrategy[dict[str, Any]]:
     """What the root field `name` may be called with; every second time something in it is wrong."""
     members = {key: value(shop, argument.type, key, name) for key, argument in field.args.items()}
@@ -80,7 +87,8 @@ def value(shop: Shop, type_: Any, name: str, root: str) -> st.SearchStrategy[Any
     if isinstance(type_, GraphQLNonNull):
         return value(shop, type_.of_type, name, root)
     if isinstance(type_, GraphQLList):
-        return st.lists(value(shop, type_.of_type, name, root), min_size=1, max_size=3)
+        items = value(shop, type_.of_type, name, root)
+        return st.one_of(*[st.lists(items, min_size=1, max_size=1)] * 3, st.lists(items, max_size=3))
     if isinstance(type_, GraphQLEnumType):
         return st.sampled_from(sorted(type_.values))
     if isinstance(type_, GraphQLInputObjectType):
@@ -90,7 +98,8 @@ def value(shop: Shop, type_: Any, name: str, root: str) -> st.SearchStrategy[Any
     match type_.name:
         case "ID":
             everything = [id for ids in shop.ids.values() for id in ids]
-            return st.sampled_from(shop.ids.get(prefix_of(name, root)) or everything)
+            prefix = prefix_of(name, root) or (Prefix.ORDER if root.startswith("order") else "")
+            return st.sampled_from(shop.ids.get(prefix) or everything)
         case "Int" | "BigInt":
             return st.integers(1, 3)
         case "Boolean":
@@ -101,17 +110,18 @@ def value(shop: Shop, type_: Any, name: str, root: str) -> st.SearchStrategy[Any
             return st.sampled_from(["2025-01-01T00:00:00Z", "2031-01-01T12:30:00.5+02:00"])
         case "JSON":
             return st.sampled_from([{}, {"a": [1, 0.5, None, "b"]}])
-    if name == "idempotencyKey":
-        return st.uuids().map(str)
-    return st.sampled_from(shop.words.get(name) or WORDS.get(name) or ["one", "two", "Three and four"])
+    known = shop.words.get(name) or WORDS.get(name)
+    return st.sampled_from(known) if known else st.builds(_fresh)
 
 
 def _object(
     members: dict[str, st.SearchStrategy[Any]], needed: set[str]
 ) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {key: made for key, made in members.items() if key in needed},
-        optional={key: made for key, made in members.items() if key not in needed},
+    """What is needed and a little more: of two ways to say the same, most inputs take one."""
+    optional = sorted(members.keys() - needed)
+    chosen = st.lists(st.sampled_from(optional), max_size=4, unique=True) if optional else st.just([])
+    return chosen.flatmap(
+        lambda names: st.fixed_dictionaries({name: members[name] for name in (*sorted(needed), *names)})
     )
 
 
