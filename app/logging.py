@@ -19,12 +19,15 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import EventDict, ExcInfo, Processor
 
+from app.lean import without
 from app.settings import LogFormat, LogLevel
+
+with without("rich"):  # which shows tracebacks with their variables; ours hold secrets
+    import structlog
+    from structlog.tracebacks import ExceptionDictTransformer
+    from structlog.typing import EventDict, ExcInfo, Processor
 
 SECRET_NAMES = frozenset(
     {

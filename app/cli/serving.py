@@ -28,6 +28,7 @@ from app.cli.terminal import (
     out,
     require_migrated,
 )
+from app.lean import without
 
 if TYPE_CHECKING:
     from app.postgres import EmbeddedPostgres
@@ -211,7 +212,8 @@ def _serve(
 
     `announce` is called once requests are answered.
     """
-    import uvicorn
+    with without("watchfiles"):  # what reloads a server while it is written
+        import uvicorn
 
     from app.server import create_app
     from app.web import configuration
