@@ -71,6 +71,8 @@ class Engine:
             "statement_timeout": f"{int(statement_timeout_seconds * 1000)}ms",
             "idle_in_transaction_session_timeout": "60s",
             "jit": "off",  # plans here are short; compiling them costs more than it saves
+            # Found by its keys, also by a plan that was made when a table was still small.
+            "enable_seqscan": "off",
         }
         self._pool = Pool(self._connect, size=pool_size, acquire_timeout_seconds=ACQUIRE_TIMEOUT_SECONDS)
         self._listeners: list[Callable[[Any], None]] = []
