@@ -178,7 +178,7 @@ class Fleet:
     async def answering(self, port: int) -> None:
         """Wait until a server says that it is ready."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not await _ready(port):
+        while not await answers(port):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the server on port {port} does not answer: {self._said(port)}")
             await asyncio.sleep(0.02)
@@ -276,7 +276,8 @@ class Fleet:
                 await self.answering(server.port)
 
 
-async def _ready(port: int) -> bool:
+async def answers(port: int) -> bool:
+    """Whether the server there says that it is ready."""
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 1)
     except (OSError, TimeoutError):
