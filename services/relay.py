@@ -22,28 +22,26 @@ BATCH = 1000
 
 
 def _move() -> sa.Select[Any]:
-    # Nothing is locked when nothing waits: a lock is a write. Asked by the key, whose dead entries are
-    # passed over; "is there any row" is answered by reading every row that was moved since the last vacuum.
-    first = sa.select(Outbox.id).order_by(Outbox.id).limit(sa.literal_column("1")).scalar_subquery()
-    fence = (
+    row: sa.ColumnElement[Any] = sa.literal_column("outbox.ctid")  # never updated: the shortest way back
+    due = (
+        sa.select(row.label("row"))
+        .select_from(Outbox)
+        .order_by(Outbox.id)
+        .limit(sa.bindparam("limit", type_=sa.Integer()))
+        .cte("due")
+    )
+    fence = (  # nothing is locked when nothing waits: a lock is a write
         sa.select(Relay.position)
-        .where(first.is_not(None))
+        .where(sa.exists().select_from(due))
         .with_for_update(of=Relay, skip_locked=True)
         .cte("fence")
     )
-    row: sa.ColumnElement[Any] = sa.literal_column(
-        "outbox.ctid"
-    )  # outbox rows are never updated: the shortest way back to each
-    due = (
-        sa.select(row)
-        .select_from(Outbox)
-        .where(sa.exists().select_from(fence))
-        .order_by(Outbox.id)
-        .limit(sa.bindparam("limit", type_=sa.Integer()))
-    )
     moved = (
         sa.delete(Outbox)
-        .where(row == sa.any_(sa.func.array(due.scalar_subquery())))
+        .where(
+            row == sa.any_(sa.func.array(sa.select(due.c.row).scalar_subquery())),
+            sa.exists().select_from(fence),
+        )
         .returning(Outbox.__table__)
         .cte("moved")
     )
