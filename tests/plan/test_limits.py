@@ -107,3 +107,33 @@ def test_introspection_can_be_switched_off() -> None:
     operation = planner.operation("{ __schema { queryType { name } } }", None)
     with pytest.raises(RequestError, match="switched off"):
         planner.plan(operation, {}, VisibilityClass.of(STAFF))
+
+
+@pytest.mark.parametrize(
+    ("document", "limit"),
+    [
+        ("{ head } #" + "x" * 65_536, "length"),
+        ("{ orders(filter: {numbers: [" + '"a" ' * 1_501 + "]}) { totalCount } }", "values"),
+        ("{ orders { nodes { " + ("... { id id } " * 26) + "} } }", "repetitions"),
+        ("{ orders { nodes { " + ("lines { order { id id } } " * 26) + "} } }", "repetitions"),
+        ("{ orders { nodes { ...a ...b } } } " + "fragment a on Order { " + "id " * 26 + "} "
+         "fragment b on Order { " + "id " * 26 + "}", "repetitions"),
+        ("{ ...f0 } " + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(40))
+         + " fragment f40 on Query { ...f0 }", "steps"),
+    ],
+)  # fmt: skip
+def test_what_validation_would_take_long_over_is_counted_first(
+    planner: Planner, document: str, limit: str
+) -> None:
+    assert refused_by(planner, document) == limit
+
+
+def test_a_mistake_is_answered_with_names_of_the_schema_only_where_it_may_be_read() -> None:
+    said = []
+    for introspection in (True, False):
+        planner = Planner(toys.make_schema(), toys.predicate, toys.values, introspection=introspection)
+        with pytest.raises(RequestError) as caught:
+            planner.operation("{ order { nodes { id } } }", None)
+        said.append(str(caught.value))
+    assert "Did you mean" in said[0]
+    assert "Did you mean" not in said[1]
