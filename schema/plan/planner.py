@@ -37,29 +37,39 @@ from schema.plan.statements import is_nullable, root_value
 from schema.plan.subscriptions import SubscriptionPlan, share_key
 
 LONGEST_KEPT_DOCUMENT = 32_768
-"""Longer documents are planned anew each time, so that the caches' memory is bounded too."""
+"""Longer documents are planned anew each time."""
+
+MOST_KEPT_TEXT = 1_000_000
+"""Characters of all documents that are kept: some 60 bytes each, once they are read."""
+
+MOST_KEPT_FIELDS = 40_000
+"""Fields of all plans that are kept: some 2 KB each."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class _Recent(Generic[K, V]):
-    """At most `capacity` entries; the least recently used goes first."""
+    """At most `capacity` entries that weigh at most `most` together; the least recently used go first."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, most: int) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._most = most
+        self._weight = 0
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def get(self, key: K) -> V | None:
         found = self._entries.get(key)
-        if found is not None:
-            self._entries.move_to_end(key)
-        return found
+        if found is None:
+            return None
+        self._entries.move_to_end(key)
+        return found[0]
 
-    def put(self, key: K, value: V) -> None:
-        self._entries[key] = value
-        if len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+    def put(self, key: K, value: V, weight: int) -> None:
+        self._weight += weight - self._entries.pop(key, (None, 0))[1]
+        self._entries[key] = value, weight
+        while len(self._entries) > self._capacity or (self._weight > self._most and len(self._entries) > 1):
+            self._weight -= self._entries.popitem(last=False)[1][1]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -103,9 +113,9 @@ class Planner:
         self._predicate = predicate
         self._partition = partition
         self._introspection = introspection
-        self._operations: _Recent[tuple[str, str | None], Operation] = _Recent(operations)
-        self._plans: _Recent[Any, Plan] = _Recent(plans)
-        self._streams: _Recent[Any, tuple[CallPlan, Entities, Selection]] = _Recent(plans)
+        self._operations: _Recent[tuple[str, str | None], Operation] = _Recent(operations, MOST_KEPT_TEXT)
+        self._plans: _Recent[Any, Plan] = _Recent(plans, MOST_KEPT_FIELDS)
+        self._streams: _Recent[Any, tuple[CallPlan, Entities, Selection]] = _Recent(plans, MOST_KEPT_FIELDS)
 
     @property
     def kept_operations(self) -> int:
@@ -130,7 +140,7 @@ class Planner:
         if known is None:
             known = made or self._read(text, name)
             if len(text) <= LONGEST_KEPT_DOCUMENT:
-                self._operations.put((text, name), known)
+                self._operations.put((text, name), known, len(text))
         return known
 
     def making(
@@ -161,7 +171,7 @@ class Planner:
         if plan is None:
             plan = made or self._make(operation, values, caller, inline=inline)
             if len(operation.text) <= LONGEST_KEPT_DOCUMENT and not _has_failure(plan):
-                self._plans.put(key, plan)
+                self._plans.put(key, plan, operation.fields)
         return Planned(plan, values)
 
     def _make(
@@ -220,7 +230,7 @@ class Planner:
         if kept is None:
             kept = self._stream(operation, values, caller, inline=inline)
             if len(operation.text) <= LONGEST_KEPT_DOCUMENT:
-                self._streams.put((operation, caller, shape, inline), kept)
+                self._streams.put((operation, caller, shape, inline), kept, operation.fields)
         call, entities, selection = kept
         try:
             statement = entities.statement(selection, call.nodes, stream=True)

@@ -10,7 +10,7 @@ import pytest
 from domain.access import VisibilityClass
 from schema.plan.limits import Limits
 from schema.plan.operation import RequestError
-from schema.plan.planner import Planner
+from schema.plan.planner import Planner, _Recent
 from tests.plan import toys
 from tests.plan.conftest import STAFF, Shop
 
@@ -137,3 +137,17 @@ def test_a_mistake_is_answered_with_names_of_the_schema_only_where_it_may_be_rea
         said.append(str(caught.value))
     assert "Did you mean" in said[0]
     assert "Did you mean" not in said[1]
+
+
+def test_what_is_kept_of_plans_is_bounded_by_their_size_too() -> None:
+    kept = _Recent[int, int](capacity=100, most=10)
+    for number in range(20):
+        kept.put(number, number, 3)
+    assert (len(kept), kept.get(19), kept.get(16)) == (3, 19, None)
+    kept.put(18, 18, 1)
+    kept.put(20, 20, 3)
+    assert (len(kept), kept.get(18)) == (4, 18)
+    kept.put(21, 21, 50)
+    assert (len(kept), kept.get(21)) == (1, 21)
+    kept.put(22, 22, 1)
+    assert (len(kept), kept.get(22)) == (1, 22)
