@@ -40,6 +40,7 @@ PLACING = 4
 """Callers that place orders of the same products, one after the other."""
 
 LINES = {
+    "its events": "lock table outbox in exclusive mode",
     "its key": "lock table idempotency_key in exclusive mode",
     "the levels": "select from stock_level for update",
 }
@@ -92,9 +93,10 @@ async def orders_placed(url: str, world: World) -> AsyncIterator[None]:
     """Others at work on the same levels until the block ends."""
     engine = create_write_engine(url, pool_size=PLACING, application_name="placing")
     placing = replace(world, engine=engine)  # type: ignore[arg-type] # an engine of its own
+    ended = asyncio.Event()
 
     async def place() -> None:
-        while True:
+        while not ended.is_set():  # never cancelled: who stops waiting for a write does not end it
             with contextlib.suppress(Refused):
                 await placing.place(("a", 1), ("b", 1))
 
@@ -102,9 +104,8 @@ async def orders_placed(url: str, world: World) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended.set()
+        await asyncio.gather(*tasks)
         await engine.dispose()
 
 
