@@ -31,8 +31,8 @@ def storm(
         typer.Option(
             "--faults",
             metavar="NAMES",
-            help="Only these, with commas between: server, postgres, backends, commit, workers, disk, clock, "
-            "pool.",
+            help="Only these, with commas between: server, postgres, backends, commit, workers, disk, wal, "
+            "clock, pool.",
             show_default=False,
         ),
     ] = None,

@@ -9,10 +9,12 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 
 from bench.storm.fleet import Fleet, faketime
+from bench.storm.wal_disk import not_mountable
 
 COMMITS_LOST = 0.25
 """The share of COMMITs whose answer is lost, while that fault holds."""
@@ -20,6 +22,9 @@ COMMITS_LOST = 0.25
 MOST_FILLS = 50
 FILLERS = (1500, 500, 100, 0)
 """Characters in rows that fill pages: ever smaller ones, for the room that the larger ones left."""
+
+REFUSED_START = b"due to startup process failure"
+"""What PostgreSQL says when it gives up a start."""
 
 LOG_FILE_BYTES = 1 << 20
 """A segment of the write-ahead log, which must fit: a server that cannot write it stops altogether."""
@@ -57,7 +62,8 @@ async def kill_servers(fleet: Fleet, hold: float) -> Injected:
 
 
 async def stop_postgres(fleet: Fleet, hold: float) -> Injected:
-    await fleet.stop_postgres_at_once(hold)
+    async with fleet.postgres_stopped(at_once=True):
+        await asyncio.sleep(hold)
     await fleet.postgres_back()
     return Injected(time.monotonic(), {"stopped": 1})
 
@@ -155,6 +161,56 @@ async def _failures(fleet: Fleet) -> int:
     return log.count(b"File too large")
 
 
+async def fill_wal_disk(fleet: Fleet, hold: float) -> Injected:
+    """Not a byte is left where the write-ahead log grows: PostgreSQL panics, and cannot start until there is room."""
+    if not fleet.wal_disk.attached:
+        async with fleet.postgres_stopped():
+            await fleet.wal_disk.attach()
+        await fleet.postgres_back()
+        await asyncio.sleep(hold)
+    log = fleet.postgres.log_path
+    start = log.stat().st_size
+    fleet.wal_disk.fill()
+    while REFUSED_START not in _since(log, start):
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await fleet.connect()
+            try:
+                await connection.execute(
+                    "select pg_switch_wal() from pg_logical_emit_message(false, 'storm', '')"
+                )
+            finally:
+                connection.terminate()
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(hold)
+    said = _since(log, start)
+    fleet.wal_disk.free()
+    await fleet.postgres_back()
+    recovered_at = time.monotonic()
+    return Injected(
+        recovered_at,
+        {
+            "panics": said.count(b"PANIC:"),
+            "without_space": said.count(b"No space left on device"),
+            "starts_refused": said.count(REFUSED_START),
+        },
+    )
+
+
+def _since(log: Path, start: int) -> bytes:
+    """What PostgreSQL has said since its log was so long; a start may have put a long one aside."""
+    said = log.read_bytes()
+    if len(said) < start:
+        return log.with_suffix(".log.1").read_bytes()[start:] + said
+    return said[start:]
+
+
+async def wal_disk_away(fleet: Fleet) -> None:
+    if fleet.wal_disk.attached:
+        async with fleet.postgres_stopped():
+            await fleet.wal_disk.detach()
+        await fleet.postgres_back()
+
+
 async def shift_clocks(fleet: Fleet, hold: float) -> Injected:
     """One server two hours ahead, the other two hours behind."""
     await fleet.set_clocks("+2h", "-2h")
@@ -205,6 +261,13 @@ FAULTS = {
         Fault("commit", "the connection cut between COMMIT and its answer", lose_commits),
         Fault("workers", "workers killed, their connections cut", kill_workers),
         Fault("disk", "the outbox cannot grow", fill_disk, skipped=_no_limits),
+        Fault(
+            "wal",
+            "no space left on the disk of the write-ahead log",
+            fill_wal_disk,
+            wal_disk_away,
+            not_mountable,
+        ),
         Fault(
             "clock",
             "one server two hours ahead, one behind",

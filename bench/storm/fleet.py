@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import fcntl
 import os
 import random
 import shutil
@@ -20,10 +22,11 @@ from pathlib import Path
 import asyncpg
 
 from app.cli.database import bring_to_head
-from app.postgres import SOCKET_NAME, EmbeddedPostgres
+from app.postgres import PR_SET_PDEATHSIG, SOCKET_NAME, EmbeddedPostgres
 from app.postgres_tools import account_for, as_account, executable_by
 from bench.servers import ROOT, START_TIMEOUT_SECONDS
 from bench.storm.proxy import Proxy
+from bench.storm.wal_disk import WalDisk
 from db.engine import asyncpg_dsn
 
 SECRET = "a storm's own secret, long enough for HS256"  # noqa: S105 - of a database that is thrown away
@@ -39,8 +42,13 @@ FAKETIME = (
     Path("/usr/lib/faketime/libfaketime.so.1"),
 )
 
-SETTINGS = {"shared_buffers": "128MB", "max_connections": "80"}
-"""Durability stays as shipped; the rest is made to fit beside others on one machine."""
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+SETTINGS = {"shared_buffers": "128MB", "max_connections": "80", "wal_recycle": "off"}
+"""Durability stays as shipped; the rest is made to fit beside others on one machine.
+
+Used files of the log are not kept for later: a new one needs room, as on a disk that is full.
+"""
 
 
 @dataclass(slots=True)
@@ -71,7 +79,12 @@ class Member:
                 }
             with self.log.open("ab") as output:
                 self.process = await asyncio.create_subprocess_exec(
-                    *self.command, env=environment, cwd=ROOT, stdout=output, stderr=output
+                    *self.command,
+                    env=environment,
+                    cwd=ROOT,
+                    stdout=output,
+                    stderr=output,
+                    preexec_fn=_die_with_us,
                 )
             self.starts += 1
             await self.process.wait()
@@ -90,6 +103,12 @@ class Member:
             except TimeoutError:
                 self.send(signal.SIGKILL)
                 await self.process.wait()
+
+
+def _die_with_us() -> None:
+    """What a killed storm had started must not go on."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def faketime() -> Path | None:
@@ -117,6 +136,7 @@ class Fleet:
     def __init__(self, directory: Path, postgres: EmbeddedPostgres) -> None:
         self.directory = directory
         self.postgres = postgres
+        self.wal_disk = WalDisk(postgres.cluster)
         self.proxy = Proxy(str(postgres.socket_directory / SOCKET_NAME))
         self.servers: list[Member] = []
         self.workers: list[Member] = []
@@ -203,19 +223,22 @@ class Fleet:
 
     # PostgreSQL.
 
-    def postmaster(self) -> int:
-        return int((self.postgres.cluster / "postmaster.pid").read_text().split()[0])
-
-    async def stop_postgres_at_once(self, for_seconds: float) -> None:
-        """An immediate stop, as of a machine that is switched off: no checkpoint, recovery at the start."""
+    @contextlib.asynccontextmanager
+    async def postgres_stopped(self, *, at_once: bool = False) -> AsyncIterator[None]:
+        """No server until the block ends. `at_once`: as of a machine that is switched off, without a checkpoint."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        os.kill(self.postmaster(), signal.SIGQUIT)
-        while self.postgres.alive():  # noqa: ASYNC110 - another process's end is not an Event
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(for_seconds)
-        self._watch = asyncio.create_task(self.postgres.supervise())
+        if at_once:
+            os.kill(_postmaster(self.postgres), signal.SIGQUIT)
+            while self.postgres.alive():  # noqa: ASYNC110 - another process's end is not an Event
+                await asyncio.sleep(0.01)
+        else:
+            await asyncio.to_thread(self.postgres.stop)
+        try:
+            yield
+        finally:
+            self._watch = asyncio.create_task(self.postgres.supervise())
 
     async def postgres_back(self) -> None:
         """Wait until PostgreSQL takes connections."""
@@ -254,7 +277,7 @@ class Fleet:
             await process.wait()  # its failure is a backend's that has ended by now
 
     def _server_processes(self) -> Iterator[int]:
-        postmaster = self.postmaster()
+        postmaster = _postmaster(self.postgres)
         yield postmaster
         for status in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -295,7 +318,8 @@ async def answers(port: int) -> bool:
 @contextlib.asynccontextmanager
 async def fleet() -> AsyncIterator[Fleet]:
     """A fleet with an empty, migrated database of its own; all of it is gone afterwards."""
-    directory = _directory()
+    await asyncio.to_thread(_clear_up)
+    directory, claim = _directory()
     postgres = EmbeddedPostgres(directory, settings=SETTINGS)
     try:
         await asyncio.to_thread(_small_segments, postgres)
@@ -306,15 +330,46 @@ async def fleet() -> AsyncIterator[Fleet]:
             yield made
         finally:
             await made.stop()
+            postgres.stop()
+            made.wal_disk.unmount()
     finally:
         postgres.stop()
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(claim)
 
 
-def _directory() -> Path:
+def _directory() -> tuple[Path, int]:
+    """A new directory, and the descriptor whose lock says for as long as we live that it is ours."""
     made = Path(tempfile.mkdtemp(prefix="oms-storm-"))
     made.chmod(0o755)  # releases before 16 cannot run as another user in a private directory
-    return made
+    claim = os.open(made, os.O_RDONLY)
+    fcntl.flock(claim, fcntl.LOCK_EX)
+    return made, claim
+
+
+def _clear_up() -> None:
+    """Remove what storms that were killed have left.
+
+    With it goes a server that was asked to end amid a recovery and waits for ever, which PostgreSQL 18
+    may do, and with that one the disk that it has in its own mount namespace.
+    """
+    for cluster in Path(tempfile.gettempdir()).glob("oms-storm-*/pgdata"):
+        left = EmbeddedPostgres(cluster.parent)
+        claim = os.open(left.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while left.alive():
+                os.kill(_postmaster(left), signal.SIGQUIT)
+                time.sleep(0.1)
+            shutil.rmtree(left.directory, ignore_errors=True)
+        except BlockingIOError:
+            continue  # somebody else's, who is at it
+        finally:
+            os.close(claim)
+
+
+def _postmaster(postgres: EmbeddedPostgres) -> int:
+    return int((postgres.cluster / "postmaster.pid").read_text().split()[0])
 
 
 def _small_segments(postgres: EmbeddedPostgres) -> None:
