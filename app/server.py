@@ -141,6 +141,8 @@ class Server:
         self._workers = (
             Workers(settings, self.engine, self.unit_of_work, self._providers) if workers else None
         )
+        if self._workers is not None:
+            self.live.on_moved = self._workers.poke
         self.ready = False
 
     def _context(self, principal: Principal) -> Context:
