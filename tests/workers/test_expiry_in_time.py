@@ -164,14 +164,14 @@ async def killed_at(
                     DUE_IN_SECONDS,
                 )
                 await asyncio.sleep(DUE_IN_SECONDS - 0.2)
-                transaction = holding.transaction()
-                await transaction.start()
-                await holding.execute(LINES[line])
-                await until(watching, "select not exists(select from reservation where expires_at > now())")
-                victim = members[await until(watching, STUCK)]
-                victim.send(signal.SIGKILL)
-                killed = time.monotonic()
-                await transaction.rollback()
+                async with holding.transaction():  # its end lets everybody go on, also when this fails
+                    await holding.execute(LINES[line])
+                    await until(
+                        watching, "select not exists(select from reservation where expires_at > now())"
+                    )
+                    victim = members[await until(watching, STUCK)]
+                    victim.send(signal.SIGKILL)
+                    killed = time.monotonic()
                 again = asyncio.create_task(started_again(victim))
                 await until(watching, FREED)
                 late = await watching.fetchval("select extract(epoch from clock_timestamp() - $1)", due)
