@@ -24,12 +24,14 @@ from graphql import (
 
 MAX_LENGTH = 65_536
 """Characters of a document: reading a text is work for each of them. What is longer goes into variables."""
-MAX_VALUES = 1_500
+MAX_VALUES = 1_000
 """Values spelt out in a document; lists of ids belong into variables."""
+MAX_VARIABLES = 200
+"""Of all operations together."""
 MAX_FRAGMENTS = 100
 MAX_REPEATED = 50
 """How often one place may name the same field, fragments expanded."""
-MAX_COMPARED = 10_000
+MAX_COMPARED = 5_000
 """Pairs of fields of one name in one place."""
 MAX_STEPS = 20_000
 """Fields and fragments, each spread expanded, of all operations and fragments together."""
@@ -47,12 +49,16 @@ def screened(document: DocumentNode) -> list[GraphQLError]:
         if isinstance(node, OperationDefinitionNode | FragmentDefinitionNode)
     ]
     fragments = {node.name.value: node for node in roots if isinstance(node, FragmentDefinitionNode)}
+    variables = sum(
+        len(node.variable_definitions or ()) for node in roots if isinstance(node, OperationDefinitionNode)
+    )
     count = _Count(fragments)
     for root in roots:
         count.values_of(root)
         count.place([root.selection_set])
     return (
         _refusals("fragments", len(fragments), MAX_FRAGMENTS, "has too many fragments")
+        or _refusals("variables", variables, MAX_VARIABLES, "has too many variables")
         or _refusals("values", count.values, MAX_VALUES, "spells out too many values")
         or _refusals("steps", count.steps, MAX_STEPS, "expands to too many fields")
         or _refusals("repetitions", count.repeated, MAX_REPEATED, "repeats a field too often")
