@@ -55,7 +55,12 @@ class Outbox(EventColumns, Base):
         sa.Index(
             "ix_outbox_order_id", "order_id", "version", postgresql_where=sa.text("order_id is not null")
         ),
-        sa.Index("ix_outbox_aggregate", "aggregate_id", "version"),
+        sa.Index(
+            "ix_outbox_aggregate",
+            "aggregate_id",
+            "version",
+            postgresql_where=sa.text("product_id is null"),  # nobody asks for a stock level's timeline
+        ),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import sqlalchemy as sa
 import strawberry
 
@@ -26,7 +24,6 @@ from schema.plan import (
     query_many,
     query_one,
     ref,
-    sort_enum,
     value_type,
     where,
 )
@@ -54,16 +51,6 @@ class StockLevelFilter:
     locations: list[strawberry.ID] | None = among(
         lambda level: level.location_id, "At one of these locations.", node="loc"
     )
-    updated_from: datetime | None = where(lambda level, v: level.updated_at >= v, "Changed at or after.")
-
-
-StockLevelSort = sort_enum(
-    "StockLevelSort",
-    "What stock levels can be sorted by.",
-    default="CREATED",
-    CREATED=lambda level: (),
-    UPDATED_AT=lambda level: (level.updated_at,),
-)
 
 
 @filter_input(description="Which reservations: each field that is given must hold.")
@@ -84,8 +71,11 @@ class StockQueries:
         StockLevel,
         scope=Scope.STOCK_READ,
         filter=StockLevelFilter,
-        sort=StockLevelSort,
-        description="What lies where, and what of it is promised.",
+        order_by=lambda level: (),
+        description=(
+            "What lies where, and what of it is promised; the oldest first. What changed since is told by "
+            "`stockChanges` and `events`, without gaps."
+        ),
     )
     availability: list[Availability] = query_many(
         Availability,

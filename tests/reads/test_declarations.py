@@ -73,7 +73,7 @@ FIELDS = {
     "Return.refundAmount": f"(SELECT CAST(coalesce(sum(return_line_1.refund_amount), 0) AS BIGINT) AS coalesce_1 "
     f"{OF_RETURN}), (SELECT max(return_line_1.currency) AS max_1 {OF_RETURN})",
     "Return.timeline": "that.aggregate_id = coalesce(this.order_id, this.id) "
-    "AND (that.return_id = this.id OR that.aggregate_id = this.id)",
+    "AND that.product_id IS NULL AND (that.return_id = this.id OR that.aggregate_id = this.id)",
     "OrderEvent.cursor": CURSOR,
     "StockChange.cursor": CURSOR,
     "ShipmentEvent.cursor": CURSOR,
