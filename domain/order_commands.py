@@ -170,11 +170,14 @@ _ADDRESS_FIELDS = {
 """As the API names them."""
 
 
-def check_place_order(command: PlaceOrder) -> None:
-    """Refused with every error of form at once; what is stored decides the rest later."""
+def check_place_order(command: PlaceOrder, *, lines_too: bool = True) -> None:
+    """Refused with every error of form at once; what is stored decides the rest later.
+
+    `lines_too`: unless each line has passed `check_place_line`.
+    """
     checks = Checks()
     checks.that(1 <= len(command.lines) <= MAX_LINES, f"An order has 1 to {MAX_LINES} lines.", "lines")
-    for index, line in enumerate(command.lines[:MAX_LINES]):
+    for index, line in enumerate(command.lines[:MAX_LINES] if lines_too else ()):
         _check_line(checks, line, "lines", str(index))
     _check_external_ids(checks, command.external_ids)
     checks.currency(command.currency, "currency")
@@ -193,6 +196,13 @@ def check_place_order(command: PlaceOrder) -> None:
     _check_payment(checks, command.payment)
     checks.metadata(command.metadata, "metadata")
     checks.metadata(command.private_metadata, "privateMetadata")
+    checks.refuse()
+
+
+def check_place_line(line: PlaceLine) -> None:
+    """Refused with every error of one line's form."""
+    checks = Checks()
+    _check_line(checks, line)
     checks.refuse()
 
 

@@ -163,21 +163,36 @@ def price_order(
         _priced_line(line, amount - share, parts, ("lines", str(index), "taxLines"))
         for index, (line, (amount, parts), share) in enumerate(zip(lines, own, shares, strict=True))
     )
+    return sum_order(priced, discounts=order_discounts, shipping=shipping, fees=fees, taxes=taxes)
+
+
+def sum_order(
+    lines: Sequence[PricedLine],
+    *,
+    discounts: tuple[PricedDiscount, ...] = (),
+    shipping: Sequence[Charge] = (),
+    fees: Sequence[Charge] = (),
+    taxes: Sequence[Tax] = (),
+) -> PricedOrder:
+    """The sums of an order whose lines are priced, with their shares of its `discounts`.
+
+    Raises Refused(InvalidInput) when a sum exceeds MAX_AMOUNT.
+    """
     charged = sum(charge.amount for charge in (*shipping, *fees))
     order_taxes = _taxes(charged, taxes, ("taxLines",))
     on_top = sum(part.amount for part in order_taxes if not part.tax.included)
     order = PricedOrder(
-        lines=priced,
-        subtotal=sum(line.net for line in priced),
-        discount_total=sum(line.discount for line in priced),
+        lines=tuple(lines),
+        subtotal=sum(line.net for line in lines),
+        discount_total=sum(line.discount for line in lines),
         shipping_total=sum(charge.amount for charge in shipping),
         fee_total=sum(charge.amount for charge in fees),
-        tax_total=sum(line.tax for line in priced) + sum(part.amount for part in order_taxes),
-        total=sum(line.gross for line in priced) + charged + on_top,
-        discounts=order_discounts,
+        tax_total=sum(line.tax for line in lines) + sum(part.amount for part in order_taxes),
+        total=sum(line.gross for line in lines) + charged + on_top,
+        discounts=discounts,
         taxes=order_taxes,
     )
-    if max(order.total, sum(line.undiscounted for line in priced)) > MAX_AMOUNT:
+    if max(order.total, sum(line.undiscounted for line in lines)) > MAX_AMOUNT:
         raise Refused(InvalidInput(message="The order's total is beyond any amount.", field=("lines",)))
     return order
 

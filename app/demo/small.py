@@ -18,6 +18,7 @@ from app.demo import catalogue
 from app.demo.shop import Shop, likely_order, open_shop
 from app.demo.stories import STORIES
 from app.demo.story import Story
+from db.bulk import Rows
 from db.channels import Channel
 from db.engine import Session
 from db.products import Product
@@ -27,9 +28,9 @@ from domain.pricing import LineToPrice, price_order
 from domain.upserts import ExternalName
 from services import external_ids
 from services.channels import order_number_sequence
-from services.imports.history import write
-from services.imports.imported import Imported, KnownProduct, Rows
-from services.imports.outcomes import needed
+from services.imports.forms import TABLES
+from services.imports.history import History
+from services.imports.imported import Imported, ImportedLine, KnownProduct
 
 SEED = 1791
 HISTORY = 120
@@ -70,18 +71,17 @@ async def _write_history(session: Session, shop: Shop, chance: random.Random, no
     for index, days_ago in enumerate(days):
         channel = channels[chance.choice(catalogue.CHANNELS).code]
         order = await _past_order(session, shop, chance, channel, products, now - timedelta(days=days_ago))
-        write(
-            order,
+        history = History(
             channel,
             location_id=shop.locations[chance.choice(catalogue.LOCATIONS).code],
+            currency=channel.currency,
             actor=ACTOR.account,
-            now=now,
         )
-        rows.take(needed(order.rows))
+        history.write(rows, order, now=now)
         if channel.code.startswith("MARKET"):
             name = ExternalName(system="marketplace", id=f"H-{index:05d}", channel_id=channel.id)
             names.append((name, order.id))
-    await rows.insert(session)
+    await rows.insert(session, TABLES)
     await external_ids.claim(session, "ORDER", names, now=now)
 
 
@@ -108,15 +108,17 @@ async def _past_order(
         shipping_address=buyer.address,
         shipping=command.shipping,
     )
+    priced = price_order(
+        [
+            LineToPrice(unit_price=line.unit_price or 0, quantity=line.quantity, discounts=line.discounts)
+            for line in command.lines
+        ],
+        shipping=command.shipping,
+    )
     return Imported(
         command=command,
-        priced=price_order(
-            [
-                LineToPrice(unit_price=line.unit_price or 0, quantity=line.quantity, discounts=line.discounts)
-                for line in command.lines
-            ],
-            shipping=command.shipping,
-        ),
+        priced=priced,
+        lines=list(map(ImportedLine.of, command.lines, priced.lines)),
         products=[products[line.sku] for line in command.lines],
         number=f"{channel.order_number_prefix}{number}",
         company_id=None,

@@ -7,234 +7,102 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from db.bulk import NULL, bigint, document, id_of, instant, integer, new_id, text, uuid
+from domain.shipments import DeliveryStatus
+from services.imports.imported import Claimed
+from services.imports.telling import Telling
 
-from db.fulfillment import FulfillmentOrder, FulfillmentOrderLine
-from db.payments import Payment, PaymentTransaction
-from db.shipments import CarrierEvent, Package, Shipment, ShipmentLine
-from db.stock import Allocation, Backorder
-from domain.events import EventType
-from domain.fulfillment import FulfillmentOrderStatus, RequestStatus
-from domain.payments import PaymentMethod, PaymentState, TransactionKind, TransactionStatus
-from domain.shipments import CarrierEventKind, DeliveryStatus, ShipmentStatus
-from services.events import Event
-from services.imports.imported import Claimed, Imported, Rows
+_NONE = integer(0)
+_DELIVERED = text(DeliveryStatus.DELIVERED)
+_TOLD_DELIVERED = document({"from": None, "to": DeliveryStatus.DELIVERED})
 
 
-def add_payment(rows: Rows, order: Imported, channel: Row[Any]) -> int:
-    """The other system has collected the money; returns how much."""
-    total = order.priced.total
-    if order.cancelled_at is not None or total == 0:
-        return 0
-    payment_id = rows.add(
-        Payment,
-        order_id=order.id,
-        method=PaymentMethod.EXTERNAL,
-        provider="external",
-        status=PaymentState.CAPTURED,
-        collected_by=channel.collected_by,
-        currency=order.command.currency,
-        amount=total,
-        authorized_amount=total,
-        captured_amount=total,
-        created_at=order.placed_at,
-    )
+def add_payment(telling: Telling, total: int, currency: str) -> None:
+    """One payment of everything, captured by the other system when the order was placed."""
+    payment_id, amount, at = new_id(), bigint(total), telling.placed_at
+    telling.rows.add(telling.forms.payment, payment_id, telling.id, amount, amount, amount, at)
+    telling.rows.add(telling.forms.sale, new_id(), payment_id, telling.id, amount, at, at)
+    telling.tell(telling.forms.captured, payment_id, at, document({"amount": total, "currency": currency}))
+
+
+def add_shipment(telling: Telling, location_id: bytes, left_at: bytes) -> None:
+    """Everything left at once, in one parcel; `location_id` and `left_at` as they are sent."""
+    order, forms, rows = telling.order, telling.forms, telling.rows
+    delivered_at = instant(order.delivered_at)
+    changed_at = left_at if order.delivered_at is None else delivered_at
+    status = NULL if order.delivered_at is None else _DELIVERED
+    carrier = text(order.carrier)
+    fulfillment_order_id, shipment_id, package_id = new_id(), new_id(), new_id()
+    rows.add(forms.sent, fulfillment_order_id, telling.id, left_at, changed_at)
     rows.add(
-        PaymentTransaction,
-        payment_id=payment_id,
-        order_id=order.id,
-        kind=TransactionKind.SALE,
-        status=TransactionStatus.SUCCEEDED,
-        currency=order.command.currency,
-        amount=total,
-        settled_at=order.placed_at,
-        created_at=order.placed_at,
+        forms.shipment,
+        *(shipment_id, telling.id, fulfillment_order_id, status, carrier),
+        *(left_at, delivered_at, left_at, changed_at),
     )
-    order.happened.append(
-        Event(
-            type=EventType.PAYMENT_CAPTURED,
-            subject_kind="PAYMENT",
-            subject_id=payment_id,
-            to_status=PaymentState.CAPTURED,
-            details={"amount": total, "currency": order.command.currency},
-            occurred_at=order.placed_at,
+    for line_id, product_id, known in zip(telling.line_ids, telling.product_ids, order.lines, strict=True):
+        quantity, asked_id = integer(known.line.quantity), new_id()
+        rows.add(
+            forms.asked_line,
+            *(asked_id, fulfillment_order_id, line_id, product_id),
+            *(quantity, quantity, quantity),
         )
+        rows.add(forms.shipment_line, new_id(), shipment_id, line_id, asked_id, product_id, quantity)
+    rows.add(
+        forms.package,
+        *(package_id, shipment_id, carrier, text(order.tracking_number), status),
+        *(delivered_at, left_at, changed_at),
     )
-    return total
-
-
-def add_shipment(rows: Rows, order: Imported, location_id: UUID, left_at: datetime) -> None:
-    common = {"created_at": left_at, "updated_at": order.delivered_at or left_at}
-    fulfillment_order_id = rows.add(
-        FulfillmentOrder,
-        order_id=order.id,
-        location_id=location_id,
-        status=FulfillmentOrderStatus.CLOSED,
-        request_status=RequestStatus.CLOSED,
-        **common,
-    )
-    delivered = DeliveryStatus.DELIVERED if order.delivered_at is not None else None
-    shipment_id = rows.add(
-        Shipment,
-        order_id=order.id,
-        fulfillment_order_id=fulfillment_order_id,
-        location_id=location_id,
-        status=ShipmentStatus.SHIPPED,
-        delivery_status=delivered,
-        carrier=order.carrier,
-        shipped_at=left_at,
-        delivered_at=order.delivered_at,
-        **common,
-    )
-    for index, line in enumerate(order.command.lines):
-        of_line = {
-            "order_line_id": order.line_ids[index],
-            "product_id": order.products[index].id,
-            "quantity": line.quantity,
-        }
-        asked_id = rows.add(
-            FulfillmentOrderLine,
-            fulfillment_order_id=fulfillment_order_id,
-            quantity_picked=line.quantity,
-            quantity_shipped=line.quantity,
-            **of_line,
-        )
-        rows.add(ShipmentLine, shipment_id=shipment_id, fulfillment_order_line_id=asked_id, **of_line)
-    package_id = rows.add(
-        Package,
-        shipment_id=shipment_id,
-        carrier=order.carrier,
-        tracking_number=order.tracking_number,
-        delivery_status=delivered,
-        delivered_at=order.delivered_at,
-        **common,
-    )
-    order.happened += [
-        Event(
-            type=EventType.SHIPMENT_SHIPPED,
-            subject_kind="SHIPMENT",
-            subject_id=shipment_id,
-            to_status=ShipmentStatus.SHIPPED,
-            location_id=location_id,
-            details={"units": order.units},
-            occurred_at=left_at,
-        ),
-        Event(
-            type=EventType.FULFILLMENT_ORDER_CLOSED,
-            subject_kind="FULFILLMENT_ORDER",
-            subject_id=fulfillment_order_id,
-            to_status=FulfillmentOrderStatus.CLOSED,
-            location_id=location_id,
-            details={"quantity": order.units},
-            occurred_at=left_at,
-        ),
-    ]
+    told = document({"units": telling.units})
+    telling.tell(forms.shipped, shipment_id, left_at, told, location_id)
+    told = document({"quantity": telling.units})
+    telling.tell(forms.closed, fulfillment_order_id, left_at, told, location_id)
     if order.delivered_at is not None:
-        _add_delivery(rows, order, shipment_id, package_id, location_id, order.delivered_at)
-
-
-def _add_delivery(
-    rows: Rows, order: Imported, shipment_id: UUID, package_id: UUID, location_id: UUID, at: datetime
-) -> None:
-    rows.add(
-        CarrierEvent,
-        package_id=package_id,
-        partner_event_id="imported",
-        kind=CarrierEventKind.DELIVERED,
-        occurred_at=at,
-        created_at=at,
-    )
-    order.happened.append(
-        Event(
-            type=EventType.DELIVERY_UPDATED,
-            subject_kind="SHIPMENT",
-            subject_id=shipment_id,
-            location_id=location_id,
-            details={"from": None, "to": DeliveryStatus.DELIVERED},
-            occurred_at=at,
-        )
-    )
+        rows.add(forms.delivery, new_id(), package_id, delivered_at, delivered_at)
+        telling.tell(forms.delivered, shipment_id, delivered_at, _TOLD_DELIVERED, location_id)
 
 
 def add_claims(
-    rows: Rows,
-    order: Imported,
-    allocated: Sequence[Claimed],
-    backordered: Sequence[Claimed],
-    now: datetime,
+    telling: Telling, allocated: Sequence[Claimed], backordered: Sequence[Claimed], now: datetime
 ) -> None:
     """What an open order waits for: allocated units at their locations, the rest owed."""
+    at = instant(now)
     for claim in allocated:
-        rows.add(
-            Allocation,
-            order_id=order.id,
-            order_line_id=order.line_ids[claim.line],
-            stock_level_id=claim.level_id,
-            location_id=claim.location_id,
-            quantity=claim.quantity,
-            created_at=now,
-        )
+        telling.rows.add(telling.forms.allocation, *_claim(telling, claim, at), uuid(claim.location_id))
     for claim in backordered:
-        rows.add(
-            Backorder,
-            order_id=order.id,
-            order_line_id=order.line_ids[claim.line],
-            stock_level_id=claim.level_id,
-            quantity=claim.quantity,
-            created_at=now,
-        )
+        telling.rows.add(telling.forms.backorder, *_claim(telling, claim, at))
     by_location: dict[UUID, list[Claimed]] = {}
     for claim in allocated:
         by_location.setdefault(claim.location_id, []).append(claim)
     for location_id, claims in by_location.items():
-        _ask(rows, order, location_id, claims, now)
+        _ask(telling, uuid(location_id), claims, at)
     if backordered:
-        order.happened.append(
-            Event(
-                type=EventType.ORDER_UNITS_BACKORDERED,
-                subject_kind="ORDER",
-                subject_id=order.id,
-                details={"lines": [_told(order, claim) for claim in backordered]},
-            )
-        )
+        told = document({"lines": [_told(telling, claim) for claim in backordered]})
+        telling.tell(telling.forms.backordered, telling.id, at, told)
 
 
-def _told(order: Imported, claim: Claimed) -> Mapping[str, Any]:
+def _claim(telling: Telling, claim: Claimed, at: bytes) -> tuple[bytes, ...]:
+    line_id = telling.line_ids[claim.line]
+    return new_id(), telling.id, line_id, uuid(claim.level_id), integer(claim.quantity), at
+
+
+def _told(telling: Telling, claim: Claimed) -> Mapping[str, Any]:
     return {
-        "orderLineId": str(order.line_ids[claim.line]),
-        "sku": order.command.lines[claim.line].sku,
+        "orderLineId": str(id_of(telling.line_ids[claim.line])),
+        "sku": telling.order.lines[claim.line].line.sku,
         "quantity": claim.quantity,
     }
 
 
-def _ask(rows: Rows, order: Imported, location_id: UUID, claims: Sequence[Claimed], now: datetime) -> None:
+def _ask(telling: Telling, location_id: bytes, claims: Sequence[Claimed], at: bytes) -> None:
     """Ask a location for what it keeps for the order."""
-    fulfillment_order_id = rows.add(
-        FulfillmentOrder,
-        order_id=order.id,
-        location_id=location_id,
-        status=FulfillmentOrderStatus.OPEN,
-        request_status=RequestStatus.SUBMITTED,
-        created_at=now,
-        updated_at=now,
-    )
+    fulfillment_order_id = new_id()
+    telling.rows.add(telling.forms.asked, fulfillment_order_id, telling.id, at, at, location_id)
     for claim in claims:
-        rows.add(
-            FulfillmentOrderLine,
-            fulfillment_order_id=fulfillment_order_id,
-            order_line_id=order.line_ids[claim.line],
-            product_id=order.products[claim.line].id,
-            quantity=claim.quantity,
-            quantity_picked=0,
-            quantity_shipped=0,
+        telling.rows.add(
+            telling.forms.asked_line,
+            *(new_id(), fulfillment_order_id),
+            *(telling.line_ids[claim.line], telling.product_ids[claim.line]),
+            *(integer(claim.quantity), _NONE, _NONE),
         )
-    order.happened.append(
-        Event(
-            type=EventType.FULFILLMENT_ORDER_OPENED,
-            subject_kind="FULFILLMENT_ORDER",
-            subject_id=fulfillment_order_id,
-            to_status=FulfillmentOrderStatus.OPEN,
-            location_id=location_id,
-            details={"quantity": sum(claim.quantity for claim in claims)},
-        )
-    )
+    told = document({"quantity": sum(claim.quantity for claim in claims)})
+    telling.tell(telling.forms.opened, fulfillment_order_id, at, told, location_id)

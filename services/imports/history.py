@@ -14,167 +14,167 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from db.orders import Order, OrderAdjustment, OrderLine
-from domain.events import AggregateKind, EventType
+from db.bulk import NULL, Rows, bigint, document, instant, integer, new_id, text, uuid
+from domain.order_commands import Address
 from domain.order_status import Units, fulfillment_status
-from domain.orders import AdjustmentKind, OrderStatus, Origin, ReturnStatus
+from domain.orders import AdjustmentKind, OrderStatus
 from domain.payment_sums import OrderMoney, payment_status
-from domain.payments import GATES, PaymentMethod, PaymentState
+from domain.payments import PaymentState
 from domain.pricing import Charge
-from services import events
 from services.imports.documents import add_claims, add_payment, add_shipment
-from services.imports.imported import Claimed, Imported, Rows
+from services.imports.forms import Forms
+from services.imports.imported import Claimed, Imported
+from services.imports.telling import NOTHING, Telling
+
+_NONE = integer(0)
 
 
-def write(
-    order: Imported,
-    channel: Row[Any],
-    *,
-    location_id: UUID,
-    allocated: Sequence[Claimed] = (),
-    backordered: Sequence[Claimed] = (),
-    actor: str,
-    now: datetime,
-) -> None:
-    """Make every row of one order, whose number is known."""
-    rows = order.rows = Rows()
-    order.happened.clear()  # a transaction that is tried again writes it again
-    order.step(OrderStatus.PENDING, None, order.placed_at)
-    received = add_payment(rows, order, channel)
-    status = _follow(rows, order, channel, location_id, now)
-    if order.is_open:
-        add_claims(rows, order, allocated, backordered, now)
-    _add_order(rows, order, channel, status, received)
-    _add_lines(rows, order, allocated, backordered)
-    aggregate = events.Aggregate(
-        kind=AggregateKind.ORDER,
-        id=order.id,
-        version=0,
-        order_id=order.id,
-        channel_id=channel.id,
-        customer_id=order.command.customer_id,
-        company_id=order.company_id,
-    )
-    rows.tell(events.rows(aggregate, order.happened, actor=actor, now=now, origin=Origin.IMPORTED))
+class History:
+    """Writes the orders of one channel, all in `currency`, which left from one location."""
+
+    def __init__(self, channel: Row[Any], *, location_id: UUID, currency: str, actor: str) -> None:
+        self._forms = Forms(channel, location_id=location_id, currency=currency, actor=actor)
+        self._location_id = uuid(location_id)
+        self._currency = currency
+        # Without a scan an order completes some days after it left, as one of ours does.
+        self._completes_after = timedelta(days=channel.completes_after_days)
+
+    def write(
+        self,
+        rows: Rows,
+        order: Imported,
+        *,
+        allocated: Sequence[Claimed] = (),
+        backordered: Sequence[Claimed] = (),
+        now: datetime,
+    ) -> None:
+        """Make every row of one order, whose number is known."""
+        telling = Telling(rows, self._forms, order)
+        total, currency = order.priced.total, self._currency
+        told = document({"units": telling.units, "total": total, "currency": currency})
+        telling.tell(self._forms.imported, telling.id, telling.placed_at, told)
+        received = 0
+        if order.cancelled_at is None and total:
+            received = total  # the other system has collected the money
+            add_payment(telling, total, currency)
+        status, completed_at = self._follow(telling, now)
+        if order.is_open:
+            add_claims(telling, allocated, backordered, now)
+        _add_order(telling, status, received, completed_at)
+        _add_lines(telling, allocated, backordered)
+
+    def _follow(self, telling: Telling, now: datetime) -> tuple[OrderStatus, bytes]:
+        """Tell what became of the order, step by step; where it stands, and when it was completed."""
+        order, forms = telling.order, self._forms
+        if order.cancelled_at is not None:
+            telling.tell(forms.cancelled, telling.id, instant(order.cancelled_at), NOTHING)
+            return OrderStatus.CANCELLED, NULL
+        telling.tell(forms.confirmed, telling.id, telling.placed_at, NOTHING)
+        left_at = order.left_at
+        if left_at is None:
+            return OrderStatus.CONFIRMED, NULL
+        left = instant(left_at)
+        add_shipment(telling, self._location_id, left)
+        telling.tell(forms.processing, telling.id, left, NOTHING)
+        done_at = order.delivered_at or left_at + self._completes_after
+        if done_at > now:
+            return OrderStatus.PROCESSING, NULL
+        completed_at = instant(done_at)
+        telling.tell(forms.completed, telling.id, completed_at, NOTHING)
+        return OrderStatus.COMPLETED, completed_at
 
 
-def _follow(rows: Rows, order: Imported, channel: Row[Any], location_id: UUID, now: datetime) -> OrderStatus:
-    """Tell what became of the order, step by step; returns where it stands."""
-    if order.cancelled_at is not None:
-        order.step(OrderStatus.CANCELLED, OrderStatus.PENDING, order.cancelled_at)
-        return OrderStatus.CANCELLED
-    order.step(OrderStatus.CONFIRMED, OrderStatus.PENDING, order.placed_at)
-    left_at = order.shipped_at or order.delivered_at
-    if left_at is None:
-        return OrderStatus.CONFIRMED
-    add_shipment(rows, order, location_id, left_at)
-    order.step(OrderStatus.PROCESSING, OrderStatus.CONFIRMED, left_at)
-    # Without a scan an order completes some days after it left, as one of ours does.
-    done_at = order.delivered_at or left_at + timedelta(days=channel.completes_after_days)
-    if done_at > now:
-        return OrderStatus.PROCESSING
-    order.step(OrderStatus.COMPLETED, OrderStatus.PROCESSING, done_at)
-    return OrderStatus.COMPLETED
-
-
-def _add_order(rows: Rows, order: Imported, channel: Row[Any], status: OrderStatus, received: int) -> None:
+def _add_order(telling: Telling, status: OrderStatus, received: int, completed_at: bytes) -> None:
+    order = telling.order
     command, priced = order.command, order.priced
     cancelled = order.cancelled_at is not None
-    left_at = order.shipped_at or order.delivered_at
+    left_at = None if cancelled else order.left_at
     units = Units(
-        quantity=order.units,
-        cancelled=order.units if cancelled else 0,
-        fulfilled=order.units if left_at is not None and not cancelled else 0,
+        quantity=telling.units,
+        cancelled=telling.units if cancelled else 0,
+        fulfilled=0 if left_at is None else telling.units,
     )
     due = 0 if cancelled else priced.total
     money = OrderMoney(captured=received, states=(PaymentState.CAPTURED,) if received else ())
-    done_at = next((e.occurred_at for e in order.happened if e.type == EventType.ORDER_COMPLETED), None)
-    rows.add(
-        Order,
-        id=order.id,
-        channel_id=channel.id,
-        number=order.number,
-        status=status,
-        payment_status=payment_status(due, money),
-        fulfillment_status=fulfillment_status(units),
-        return_status=ReturnStatus.NONE,
-        origin=Origin.IMPORTED,
-        customer_id=command.customer_id,
-        company_id=order.company_id,
-        sales_representative=command.sales_representative,
-        email=command.email,
-        phone=command.phone,
-        shipping_address=command.shipping_address.to_json(),
-        billing_address=command.billed_to().to_json(),
-        note=command.note,
-        release_gate=GATES[PaymentMethod.EXTERNAL],
-        collected_by=channel.collected_by,
-        currency=command.currency,
-        subtotal=priced.subtotal,
-        discount_total=priced.discount_total,
-        shipping_total=priced.shipping_total,
-        fee_total=priced.fee_total,
-        tax_total=priced.tax_total,
-        original_total=priced.total,
-        current_total=due,
-        received_total=received,
-        version=len(order.happened),  # everything has been told by now
-        placed_at=order.placed_at,
-        confirmed_at=None if cancelled else order.placed_at,
-        completed_at=done_at,
-        cancelled_at=order.cancelled_at,
-        dispatched_at=None if cancelled else left_at,
-        metadata_=command.metadata,
+    shipping_address = _address(command.shipping_address)
+    telling.rows.add(
+        telling.forms.order,
+        telling.id,
+        text(order.number),
+        text(status),
+        text(payment_status(due, money)),
+        text(fulfillment_status(units)),
+        telling.customer_id,
+        telling.company_id,
+        text(command.sales_representative),
+        text(command.email),
+        text(command.phone),
+        shipping_address,
+        shipping_address if command.billing_address is None else _address(command.billing_address),
+        text(command.note),
+        bigint(priced.subtotal),
+        bigint(priced.discount_total),
+        bigint(priced.shipping_total),
+        bigint(priced.fee_total),
+        bigint(priced.tax_total),
+        bigint(priced.total),
+        bigint(due),
+        bigint(received),
+        bigint(telling.version),  # everything has been told by now
+        telling.placed_at,
+        NULL if cancelled else telling.placed_at,
+        completed_at,
+        instant(order.cancelled_at),
+        instant(left_at),
+        document(command.metadata) if command.metadata else NOTHING,
     )
 
 
-def _add_lines(
-    rows: Rows, order: Imported, allocated: Sequence[Claimed], backordered: Sequence[Claimed]
-) -> None:
-    currency = order.command.currency
-    cancelled, left = order.cancelled_at is not None, not order.is_open and order.cancelled_at is None
-    for index, (line, product, amounts) in enumerate(
-        zip(order.command.lines, order.products, order.priced.lines, strict=True)
-    ):
-        line_id = rows.add(
-            OrderLine,
-            id=order.line_ids[index],
-            order_id=order.id,
-            line_number=index + 1,
-            product_id=product.id,
-            sku=line.sku,
-            name=line.name or product.name,
-            external_id=line.external_id,
-            quantity=line.quantity,
-            quantity_cancelled=line.quantity if cancelled else 0,
-            quantity_fulfilled=line.quantity if left else 0,
-            quantity_allocated=sum(claim.quantity for claim in allocated if claim.line == index),
-            quantity_backordered=sum(claim.quantity for claim in backordered if claim.line == index),
-            currency=currency,
-            unit_price=line.unit_price,
-            discount_total=amounts.discount,
-            net_total=amounts.net,
-            tax_total=amounts.tax,
-            gross_total=amounts.gross,
+def _address(address: Address) -> bytes:
+    return document(address.to_json())
+
+
+def _add_lines(telling: Telling, allocated: Sequence[Claimed], backordered: Sequence[Claimed]) -> None:
+    order, forms, rows = telling.order, telling.forms, telling.rows
+    cancelled, left = order.cancelled_at is not None, order.left_at is not None
+    for index, (known, product) in enumerate(zip(order.lines, order.products, strict=True)):
+        line, line_id = known.line, telling.line_ids[index]
+        quantity = integer(line.quantity)
+        rows.add(
+            forms.line,
+            line_id,
+            telling.id,
+            integer(index + 1),
+            telling.product_ids[index],
+            text(line.name or product.name),
+            known.sent,
+            quantity if cancelled else _NONE,
+            quantity if left and not cancelled else _NONE,
+            _claimed(allocated, index),
+            _claimed(backordered, index),
         )
-        for part in amounts.discounts:
+        for part in known.amounts.discounts:
             made = Charge(amount=part.amount, label=part.discount.label)
-            _add_adjustment(rows, order, AdjustmentKind.DISCOUNT, made, line_id)
+            _add_adjustment(telling, AdjustmentKind.DISCOUNT, made, line_id)
     for charge in order.command.shipping:
-        _add_adjustment(rows, order, AdjustmentKind.SHIPPING, charge, None)
+        _add_adjustment(telling, AdjustmentKind.SHIPPING, charge, NULL)
     for charge in order.command.fees:
-        _add_adjustment(rows, order, AdjustmentKind.FEE, charge, None)
+        _add_adjustment(telling, AdjustmentKind.FEE, charge, NULL)
 
 
-def _add_adjustment(
-    rows: Rows, order: Imported, kind: AdjustmentKind, charge: Charge, line_id: UUID | None
-) -> None:
-    rows.add(
-        OrderAdjustment,
-        order_id=order.id,
-        order_line_id=line_id,
-        kind=kind,
-        label=charge.label,
-        currency=order.command.currency,
-        amount=charge.amount,
+def _claimed(claims: Sequence[Claimed], line: int) -> bytes:
+    if not claims:
+        return _NONE
+    return integer(sum(claim.quantity for claim in claims if claim.line == line))
+
+
+def _add_adjustment(telling: Telling, kind: AdjustmentKind, charge: Charge, line_id: bytes) -> None:
+    telling.rows.add(
+        telling.forms.adjustment,
+        new_id(),
+        telling.id,
+        line_id,
+        text(kind),
+        text(charge.label),
+        bigint(charge.amount),
     )

@@ -1,71 +1,18 @@
-"""An order of another system on its way in, and the rows that it becomes."""
+"""An order of another system on its way in."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from db.base import Base, new_id
-from db.bulk import copy_rows
-from db.engine import Session
-from db.events import Outbox
-from db.fulfillment import FulfillmentOrder, FulfillmentOrderLine
-from db.orders import Order, OrderAdjustment, OrderLine
-from db.payments import Payment, PaymentTransaction
-from db.shipments import CarrierEvent, Package, Shipment, ShipmentLine
-from db.stock import Allocation, Backorder
-from domain.events import ORDER_EVENTS, EventType
-from domain.order_commands import PlaceOrder
-from domain.orders import OrderStatus
-from domain.pricing import PricedOrder
+from db import bulk
+from db.base import new_id
+from domain.order_commands import PlaceLine, PlaceOrder
+from domain.pricing import PricedLine, PricedOrder
 from domain.upserts import ExternalName
-from services.events import Event
-
-TABLES: tuple[type[Base], ...] = (
-    Order,
-    OrderLine,
-    OrderAdjustment,
-    Payment,
-    PaymentTransaction,
-    FulfillmentOrder,
-    FulfillmentOrderLine,
-    Shipment,
-    ShipmentLine,
-    Package,
-    CarrierEvent,
-    Allocation,
-    Backorder,
-    Outbox,
-)
-"""In an order in which every foreign key finds its row."""
-
-
-class Rows:
-    """Rows to insert, by table."""
-
-    def __init__(self) -> None:
-        self._rows: defaultdict[type[Base], list[dict[str, Any]]] = defaultdict(list)
-
-    def add(self, table: type[Base], **values: Any) -> UUID:
-        made: UUID = values.setdefault("id", new_id())
-        self._rows[table].append(values)
-        return made
-
-    def tell(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._rows[Outbox] += rows
-
-    def take(self, others: Rows) -> None:
-        for table, rows in others._rows.items():
-            self._rows[table] += rows
-
-    async def insert(self, session: Session) -> None:
-        """A statement a table, however many rows there are."""
-        for table in TABLES:
-            await copy_rows(session, table, self._rows[table])
 
 
 class KnownProduct(NamedTuple):
@@ -74,12 +21,32 @@ class KnownProduct(NamedTuple):
     name: str
 
 
+SENT = "sku external_id quantity unit_price discount_total net_total tax_total gross_total"
+
+
+class ImportedLine(NamedTuple):
+    """What a line says, and what it came to. Files repeat themselves: orders may share one."""
+
+    line: PlaceLine
+    amounts: PricedLine
+    sent: bytes
+    """Its columns `SENT` as they are written."""
+
+    @classmethod
+    def of(cls, line: PlaceLine, amounts: PricedLine) -> ImportedLine:
+        sums = (line.unit_price or 0, amounts.discount, amounts.net, amounts.tax, amounts.gross)
+        texts = bulk.text(line.sku) + bulk.text(line.external_id)
+        sent = texts + bulk.integer(line.quantity) + b"".join(map(bulk.bigint, sums))
+        return cls(line, amounts, sent)
+
+
 @dataclass(slots=True, kw_only=True)
 class Imported:
     """An order of another system: what was ordered, what it came to, and what has become of it."""
 
     command: PlaceOrder
     priced: PricedOrder
+    lines: Sequence[ImportedLine]
     products: Sequence[KnownProduct]
     number: str | None
     """The channel gives it one when it has none."""
@@ -93,13 +60,8 @@ class Imported:
     record_number: int = 0
     """Its place in a file, from 1 on."""
     id: UUID = field(default_factory=new_id)
-    line_ids: list[UUID] = field(default_factory=list)
-    happened: list[Event] = field(default_factory=list)
-    rows: Rows | None = None
-    """Everything that it becomes, once that is known."""
-
-    def __post_init__(self) -> None:
-        self.line_ids = [new_id() for _ in self.command.lines]
+    written: bool = False
+    """Its rows have been made: nothing of it was left to be decided."""
 
     @property
     def name(self) -> ExternalName:
@@ -111,23 +73,8 @@ class Imported:
         return self.shipped_at is None and self.delivered_at is None and self.cancelled_at is None
 
     @property
-    def units(self) -> int:
-        return sum(line.quantity for line in self.command.lines)
-
-    def step(self, status: OrderStatus, before: OrderStatus | None, at: datetime) -> None:
-        self.happened.append(
-            Event(
-                type=EventType.ORDER_IMPORTED if before is None else ORDER_EVENTS[status],
-                subject_kind="ORDER",
-                subject_id=self.id,
-                from_status=before,
-                to_status=status,
-                details={"units": self.units, "total": self.priced.total, "currency": self.command.currency}
-                if before is None
-                else {},
-                occurred_at=at,
-            )
-        )
+    def left_at(self) -> datetime | None:
+        return self.shipped_at or self.delivered_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from db.bulk import Rows
 from db.engine import Session
 from db.orders import Order
 from domain.imports import RecordOutcome
 from services import external_ids
 from services.channels import order_number_sequence
-from services.imports.history import write
-from services.imports.imported import Imported, Rows
+from services.imports.forms import TABLES
+from services.imports.imported import Imported
 from services.imports.outcomes import CREATED, UNCHANGED, Target, needed, rejected
 from services.imports.promises import Stock
 from services.imports.understanding import ORDER_KIND, Understood
@@ -34,21 +35,17 @@ async def import_orders(session: Session, target: Target, understood: Understood
     orders = await _claim_names(session, target, orders, outcomes)
     stock = await Stock.lock(session, channel.id, [order for order in orders if order.is_open])
     rows = Rows()
+    whole = len(orders) == len(understood.orders)
+    if whole:
+        rows.take(understood.rows)
     for order in orders:
-        if order.is_open or order.rows is None:
-            allocated, backordered = stock.promise(order) if order.is_open else ((), ())
-            write(
-                order,
-                channel,
-                location_id=needed(target.location_id),
-                allocated=allocated,
-                backordered=backordered,
-                actor=target.actor.account,
-                now=target.now,
-            )
-        rows.take(needed(order.rows))
         outcomes[order.record_number] = CREATED
-    await rows.insert(session)
+        if not (whole and order.written):
+            allocated, backordered = stock.promise(order) if order.is_open else ((), ())
+            understood.history.write(
+                rows, order, allocated=allocated, backordered=backordered, now=target.now
+            )
+    await rows.insert(session, TABLES)
     await stock.keep(session, target)
     await _count_on(session, channel, [needed(order.number) for order in orders])
     return outcomes

@@ -9,27 +9,44 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from db.bulk import Rows
 from db.engine import Session
 from db.products import Product
+from domain.checks import Checks
 from domain.errors import Refused
 from domain.imports import RecordOutcome
-from domain.order_commands import Address, ExternalId, PlaceLine, PlaceOrder, check_place_order
-from domain.pricing import Charge, Discount, LineToPrice, price_order
+from domain.order_commands import (
+    Address,
+    ExternalId,
+    PlaceLine,
+    PlaceOrder,
+    check_place_line,
+    check_place_order,
+)
+from domain.pricing import Charge, Discount, LineToPrice, price_order, sum_order
+from domain.text import MAX_CODE
 from domain.upserts import ExternalName
 from services import external_ids
 from services.imports.customers import KnownCustomer, find_customers
-from services.imports.history import write
-from services.imports.imported import Imported, KnownProduct
+from services.imports.history import History
+from services.imports.imported import Imported, ImportedLine, KnownProduct
 from services.imports.outcomes import UNCHANGED, Target, needed, part_of, refused, rejected
 from services.imports.reading import Record
 
 ORDER_KIND = "ORDER"
+
+REMEMBERED = 16_384
+"""Different lines that are at hand: files sell the same again and again."""
+
+TURN = 8
+"""Records after which what is being written goes on: a millisecond or so."""
 
 _PRODUCTS = sa.select(Product.id, Product.sku, Product.name).where(
     Product.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text())))
@@ -40,20 +57,32 @@ _PRODUCTS = sa.select(Product.id, Product.sku, Product.name).where(
 class Understood:
     """The orders of a batch that may be written, and what is decided of the other records already."""
 
+    history: History
     orders: list[Imported] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
+    """Those of the orders that are written."""
     outcomes: dict[int, RecordOutcome] = field(default_factory=dict)
 
 
 async def understand_orders(session: Session, target: Target, records: Sequence[Record]) -> Understood:
     """Make orders of the records; what cannot be one, or is here already, is decided."""
-    understood = Understood()
     channel: Row[Any] = needed(target.channel)
+    currency = target.currency or channel.currency
+    understood = Understood(
+        History(
+            channel,
+            location_id=needed(target.location_id),
+            currency=currency,
+            actor=target.actor.account,
+        )
+    )
     fresh = await _fresh(session, target, records, understood.outcomes)
     named = [record.values["customer"] for record in fresh if "customer" in record.values]
     customers = await find_customers(session, target.system, named)
     products = await _products(session, fresh)
-    for record in fresh:
-        await asyncio.sleep(0)  # what is being written meanwhile goes on
+    for number, record in enumerate(fresh):
+        if number % TURN == 0:
+            await asyncio.sleep(0)  # what is being written meanwhile goes on
         try:
             order = _order(target, channel, record, customers, products)
         except Refused as refusal:
@@ -64,13 +93,8 @@ async def understand_orders(session: Session, target: Target, records: Sequence[
             understood.orders.append(order)
             # What stock or the channel's counter decides is decided when the batch is written.
             if not order.is_open and order.number is not None:
-                write(
-                    order,
-                    channel,
-                    location_id=needed(target.location_id),
-                    actor=target.actor.account,
-                    now=target.now,
-                )
+                understood.history.write(understood.rows, order, now=target.now)
+                order.written = True
     return understood
 
 
@@ -119,12 +143,14 @@ def _order(
             raise LookupError(f"customer: there is none that {target.system} calls {values['customer']}")
     if not record.lines:
         raise LookupError("it has no lines")
-    lines = tuple(_line(line, index) for index, line in enumerate(record.lines, start=1))
+    lines = [_line(line, index) for index, line in enumerate(record.lines, start=1)]
+    known = [line for _, line in lines if line is not None]
+    alone = len(known) == len(lines)
     billing: dict[str, Any] = part_of(values, "billing_address")
     shipping: dict[str, Any] = part_of(values, "shipping_address")
     command = PlaceOrder(
         channel_id=channel.id,
-        lines=lines,
+        lines=tuple(line for line, _ in lines),
         currency=target.currency or channel.currency,
         number=values.get("number"),
         external_ids=(ExternalId(system=target.system, id=values["external_id"]),),
@@ -140,21 +166,21 @@ def _order(
         placed_at=values["placed_at"],
         metadata=part_of(values, "metadata"),
     )
-    check_place_order(command)
-    if unknown := sorted({line.sku for line in lines if line.sku not in products}):
+    check_place_order(command, lines_too=not alone)
+    _check_parcel(values)
+    if unknown := sorted({line.sku for line in command.lines if line.sku not in products}):
         raise LookupError(f"there is no product with the SKU {', '.join(unknown)}")
-    priced = price_order(
-        [
-            LineToPrice(unit_price=line.unit_price or 0, quantity=line.quantity, discounts=line.discounts)
-            for line in lines
-        ],
-        shipping=command.shipping,
-        fees=command.fees,
-    )
+    if alone:
+        priced = sum_order([line.amounts for line in known], shipping=command.shipping, fees=command.fees)
+    else:
+        to_price = [_to_price(line) for line in command.lines]
+        priced = price_order(to_price, shipping=command.shipping, fees=command.fees)
+        known = list(map(ImportedLine.of, command.lines, priced.lines))
     return Imported(
         command=command,
         priced=priced,
-        products=[products[line.sku] for line in lines],
+        lines=known,
+        products=[products[line.sku] for line in command.lines],
         record_number=record.number,
         number=command.number,
         company_id=customer.company_id if customer is not None else None,
@@ -167,24 +193,62 @@ def _order(
     )
 
 
-def _line(values: Mapping[str, Any], index: int) -> PlaceLine:
+def _check_parcel(values: Mapping[str, Any]) -> None:
+    checks = Checks()
+    checks.text(values.get("carrier"), MAX_CODE, "carrier")
+    checks.text(values.get("tracking_number"), MAX_CODE, "trackingNumber")
+    checks.refuse()
+
+
+def _line(values: Mapping[str, Any], index: int) -> tuple[PlaceLine, ImportedLine | None]:
     for name in ("sku", "quantity", "unit_price"):
         if name not in values:
             raise LookupError(f"line {index}: {name} must not be empty")
-    fraction: Decimal | None = values.get("discount")
-    amount: int | None = values.get("discount_amount")
+    value = values.get
+    return _understood(
+        values["sku"],
+        values["quantity"],
+        values["unit_price"],
+        value("discount"),
+        value("discount_amount"),
+        value("external_id"),
+        value("name"),
+    )
+
+
+@lru_cache(REMEMBERED)
+def _understood(
+    sku: str,
+    quantity: int,
+    unit_price: int,
+    fraction: Decimal | None,
+    amount: int | None,
+    external_id: str | None,
+    name: str | None,
+) -> tuple[PlaceLine, ImportedLine | None]:
+    """A line, and what it comes to; None when it would be refused, which its order then tells."""
     discounts = [
         *([Discount(fraction=fraction)] if fraction else []),
         *([Discount(amount=amount)] if amount else []),
     ]
-    return PlaceLine(
-        sku=values["sku"],
-        quantity=values["quantity"],
-        unit_price=values["unit_price"],
+    line = PlaceLine(
+        sku=sku,
+        quantity=quantity,
+        unit_price=unit_price,
         discounts=tuple(discounts),
-        external_id=values.get("external_id"),
-        name=values.get("name"),
+        external_id=external_id,
+        name=name,
     )
+    try:
+        check_place_line(line)
+        priced = price_order([_to_price(line)])
+    except Refused:
+        return line, None
+    return line, ImportedLine.of(line, priced.lines[0])
+
+
+def _to_price(line: PlaceLine) -> LineToPrice:
+    return LineToPrice(unit_price=line.unit_price or 0, quantity=line.quantity, discounts=line.discounts)
 
 
 def _charge(amount: int | None, label: str) -> tuple[Charge, ...]:
