@@ -25,8 +25,8 @@ from services.imports.mapping import ColumnMap, FieldSource, FileFormat, JoinedF
 
 csv.field_size_limit(1_000_000)
 
-REMEMBERED = 4_096
-"""Keys of a looked-up file whose row is at hand."""
+REMEMBERED = 16_384
+"""Keys of a looked-up file whose row, and lines whose values are at hand."""
 
 Cell = Callable[[Sequence[str]], str | None]
 """A field's text in a row; None when it is empty."""
@@ -39,7 +39,8 @@ class Record:
     number: int
     cells: list[str]
     values: dict[str, Any] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[Mapping[str, Any]] = field(default_factory=list)
+    """Records may share what equal lines came to."""
     problem: str | None = None
 
 
@@ -61,9 +62,12 @@ class Source:
             if columns.lines is not None:
                 wanted.add(columns.lines.parent)
             _check_heading(path, self.heading, wanted)
+            self._parent = self.heading.index(columns.lines.parent) if columns.lines is not None else 0
             stored = self._store_joined()
             self._fields = self._reads(columns.fields, self.heading, stored)
             self._line_fields = self._reads(columns.line_fields, stored.get("lines", []), stored)
+            # Files sell the same again and again.
+            self._line_values = lru_cache(REMEMBERED)(self._line_fields.values)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Source:
@@ -119,10 +123,10 @@ class Source:
         try:
             record.values = self._fields.values(record.cells)
             if self._map.lines is not None:
-                key = record.cells[self.heading.index(self._map.lines.parent)].strip()
+                key = record.cells[self._parent].strip()
                 for index, cells in enumerate(self._fetch("lines", key), start=1):
                     try:
-                        record.lines.append(self._line_fields.values(cells))
+                        record.lines.append(self._line_values(tuple(cells)))
                     except RecordError as error:
                         raise RecordError(f"line {index}: {error}") from None
         except RecordError as error:
@@ -159,11 +163,11 @@ class Source:
             whole = (row for row in rows if len(row) == len(heading))
             # Rows of one key that follow each other are kept together. Surrogates (undecodable
             # bytes) travel as JSON escapes, which SQLite could not store.
-            self._joins.execute(f'create table "{table}" (key text, rows text)')
+            self._joins.execute(f'create table "{table}" (key blob, rows text)')
             self._joins.executemany(
                 f'insert into "{table}" values (?, ?)',
                 (
-                    (json.dumps(of), json.dumps([[row[place] for place in places] for row in same]))
+                    (_key(of), json.dumps([[row[place] for place in places] for row in same]))
                     for of, same in groupby(whole, lambda row: row[key].strip())
                 ),
             )
@@ -172,9 +176,7 @@ class Source:
         return names
 
     def _fetch(self, table: str, key: str) -> list[list[str]]:
-        found = self._joins.execute(
-            f'select rows from "{table}" where key = ? order by rowid', (json.dumps(key),)
-        )
+        found = self._joins.execute(f'select rows from "{table}" where key = ? order by rowid', (_key(key),))
         return [row for (rows,) in found for row in json.loads(rows)]
 
     def _reads(
@@ -262,6 +264,10 @@ class _Fields:
             except RecordError as error:
                 raise RecordError(f"{name}: {error}") from None
         return values
+
+
+def _key(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _text(file: BufferedReader, format_: FileFormat) -> TextIOWrapper:

@@ -43,7 +43,7 @@ from services.imports.outcomes import Target, rejected
 from services.imports.products import import_products
 from services.imports.reading import Record, Source
 from services.imports.stock import import_stock
-from services.imports.understanding import Understood, understand_orders
+from services.imports.understanding import TURN, Understood, understand_orders
 from services.locations import upsert_location
 from services.prices import upsert_price_list
 from services.unit_of_work import Key, UnitOfWork
@@ -168,8 +168,9 @@ async def _ready(
     engine: Engine, kind: ImportKind, target: Target, source: Source, records: Sequence[Record]
 ) -> Sequence[Record] | Understood:
     """Convert the records; make orders of them where they are such."""
-    for record in records:
-        await asyncio.sleep(0)  # what is being written meanwhile goes on
+    for place, record in enumerate(records):
+        if place % TURN == 0:
+            await asyncio.sleep(0)  # what is being written meanwhile goes on
         source.convert(record)
     sound = [record for record in records if record.problem is None]
     if kind is not ImportKind.ORDERS:
