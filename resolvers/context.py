@@ -64,7 +64,7 @@ async def write(
         text.require(key, text.MAX_IDEMPOTENCY_KEY, field=("idempotencyKey",))
     field, arguments = call or (info.field_name, info.arguments)
     sent = {name: value for name, value in arguments.items() if name != "idempotencyKey"}
-    fingerprint = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)
+    fingerprint = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
     context: Context = info.context
     return await context.unit_of_work.run(
         use_case,

@@ -17,6 +17,7 @@ from strawberry.exceptions import StrawberryInputCoercionError
 from app.graphql.answers import MUTATION, Result, error_json, masked, refused, with_throttle
 from app.graphql.deadlines import Deadlines
 from app.throttle import Throttle, Throttled
+from db.keyed_reads import KEYS, KeyedReads
 from db.pool import NoConnection
 from db.reads import Reads
 from domain.access import Principal, VisibilityClass
@@ -25,7 +26,7 @@ from schema.plan.arguments import InputError, Variables
 from schema.plan.operation import RequestError, refuse
 from schema.plan.payloads import BrokenPromise, Refusal
 from schema.plan.planner import Planner, input_error
-from schema.plan.plans import CallPlan, MutationPlan, QueryPlan, RootPlan, introspected, plain
+from schema.plan.plans import CallPlan, MutationPlan, QueryPlan, RootPlan, introspected
 from schema.plan.roots import Info
 
 log = structlog.get_logger(__name__)
@@ -112,6 +113,7 @@ class Executor:
         self._planner = planner
         self._reads = reads
         self._primary = primary
+        self._written = KeyedReads(primary)
         self._context_for = context_for
 
     async def execute(
@@ -319,7 +321,7 @@ class Executor:
             raise InputError(str(error)) from error
         bound = self._planner.values_of(principal)
         plan.entities.check_values(values, bound)
-        info = Info(context, call.nodes[0].name.value, plain(arguments))
+        info = Info(context, call.nodes[0].name.value, arguments)
         try:
             payload = await call.call.function(info, **converted)
         except Refused as refused_:
@@ -329,14 +331,13 @@ class Executor:
         found = {}
         for selection, keys in rendering.wanted().items():
             statement = plan.entities.statement(selection, rendering.selections[selection])
-            parameters = statement.values(values, {**bound, "keys": keys})
+            parameters = statement.values(values, {**bound, "keys": KEYS})
             try:
-                rows = await self._primary.fetch(statement.sql, parameters)
+                texts = await self._written.fetch(statement.sql, parameters, keys)
             except LOST:
-                rows = await self._primary.fetch(statement.sql, parameters)
-            texts = {row[0]: row[1] for row in rows}
-            plan.entities.check(selection, texts)
-            found[selection] = texts
+                texts = await self._written.fetch(statement.sql, parameters, keys)
+            found[selection] = own = {key: texts[key] for key in keys if key in texts}
+            plan.entities.check(selection, own)
         return rendering.text(found)
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
-from enum import Enum
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from graphql import (
@@ -232,19 +228,3 @@ class MutationPlan:
     calls: tuple[CallPlan | RootPlan, ...]
     cost: Cost
     entities: Entities
-
-
-def plain(value: Any) -> Any:
-    """A coerced value as JSON would have sent it, for fingerprints."""
-    match value:
-        case Enum():
-            return value.name
-        case datetime() | date():
-            return value.isoformat()
-        case Decimal() | UUID():
-            return str(value)
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case dict():
-            return {name: plain(item) for name, item in value.items()}
-    return value
