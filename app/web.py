@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.live.upgrade import too_large, upgrade
 from app.settings import Settings
 
 MESSAGE_LIMIT_BYTES = 65_536
@@ -110,6 +111,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._had_head()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self) -> None:
+        if too_large(self):
+            self.transport.write(HEAD_TOO_LARGE)
+            self.transport.close()
+        elif not upgrade(self):
+            super().handle_websocket_upgrade()
+
     def _await_head(self) -> None:
         self._late = self.loop.call_later(HEAD_SECONDS, self._cut)
 
@@ -141,8 +149,8 @@ def configuration(application: ASGIApp, settings: Settings) -> uvicorn.Config:
         ws="websockets-sansio",  # the live path writes prebuilt frames to this one's transport
         ws_per_message_deflate=False,  # 34 → 8 µs a send and 58 → 25 KB a connection without it
         ws_max_size=MESSAGE_LIMIT_BYTES,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
+        ws_ping_interval=settings.live_ping_seconds,
+        ws_ping_timeout=settings.live_ping_seconds,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
         timeout_keep_alive=75,  # longer than the usual proxy's 60 s, which then closes first
         h11_max_incomplete_event_size=MESSAGE_LIMIT_BYTES,

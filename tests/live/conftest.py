@@ -19,6 +19,7 @@ from app.graphql.execution import Executor
 from app.graphql.http import GraphQLEndpoint
 from app.live.frames import Connections
 from app.live.live import Live
+from app.web import HttpProtocol
 from tests.live.clients import SECRET, until
 from tests.live.planner import Planner, execute
 
@@ -58,6 +59,7 @@ async def serving(live: Live, authenticator: Authenticator) -> AsyncIterator[str
             Connections(app),
             lifespan="off",
             log_level="warning",
+            http=HttpProtocol,
             ws="websockets-sansio",
             ws_per_message_deflate=False,
             ws_max_size=65_536,
