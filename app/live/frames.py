@@ -62,17 +62,21 @@ class Frames:
 
 def _joined(prefix: bytes, payloads: Sequence[bytes]) -> bytes:
     around = len(prefix) + len(END)
+    # Events of one order are mostly of a few lengths: what stands before them is made once for each.
+    before = {length: _head(around + length) + prefix for length in set(map(len, payloads))}
     parts: list[bytes] = []
     for payload in payloads:
-        length = around + len(payload)
-        if length < 126:
-            header = bytes((TEXT, length))
-        elif length < 65_536:
-            header = bytes((TEXT, 126, length >> 8, length & 255))
-        else:
-            header = bytes((TEXT, 127)) + length.to_bytes(8, "big")
-        parts += (header, prefix, payload, END)
+        parts += (before[len(payload)], payload, END)
     return b"".join(parts)
+
+
+def _head(length: int) -> bytes:
+    """What begins the frame of a message."""
+    if length < 126:
+        return bytes((TEXT, length))
+    if length < 65_536:
+        return bytes((TEXT, 126, length >> 8, length & 255))
+    return bytes((TEXT, 127)) + length.to_bytes(8, "big")
 
 
 _FRAMES = Frames()
@@ -88,16 +92,26 @@ class DirectFrames:
 
     def write(self, prefix: bytes, items: Sequence[Item]) -> bool:
         """Whether the frames are on their way; False, and nothing sent, when the client is behind or leaving."""
-        protocol = self._protocol
-        if (
-            not protocol.writable.is_set()
-            or protocol.close_sent
-            or protocol.disconnected
-            or protocol.transport.is_closing()
-        ):
+        if not self._takes():
             return False
-        protocol.transport.write(_FRAMES.of(prefix, items))
+        self._protocol.transport.write(_FRAMES.of(prefix, items))
         return True
+
+    def write_message(self, message: bytes) -> bool:
+        """The same for one message that is nobody else's."""
+        if not self._takes():
+            return False
+        self._protocol.transport.write(_head(len(message)) + message)
+        return True
+
+    def _takes(self) -> bool:
+        protocol = self._protocol
+        return (
+            protocol.writable.is_set()
+            and not protocol.close_sent
+            and not protocol.disconnected
+            and not protocol.transport.is_closing()
+        )
 
     async def writable(self) -> None:
         """Until the client has taken most of what it was sent, or has left."""

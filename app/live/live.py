@@ -158,11 +158,13 @@ class Live:
 
     @contextlib.contextmanager
     def _connected(self, connection: Socket | Stream, transport: str) -> Iterator[None]:
+        gauge = metrics.OF_TRANSPORT[transport]
         self._connections.add(connection)
+        gauge.inc()
         try:
-            with metrics.CONNECTIONS.labels(transport).track_inprogress():
-                yield
+            yield
         finally:
+            gauge.dec()
             self._connections.discard(connection)
 
     def _moved(self, rows: Sequence[asyncpg.Record]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 CONNECTIONS = Gauge("oms_live_connections", "Open connections that stream.", ["transport"])
+OF_TRANSPORT = {name: CONNECTIONS.labels(name) for name in ("websocket", "sse", "multipart")}
 SUBSCRIPTIONS = Gauge("oms_live_subscriptions", "Subscriptions being followed.")
 DELIVERIES = Counter("oms_live_deliveries", "Payloads handed to subscriptions at the end of the log.")
 REPLAYED = Counter("oms_live_replayed", "Payloads read from the log for subscriptions that were behind.")

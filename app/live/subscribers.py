@@ -237,6 +237,10 @@ class Subscriber:
 
     def _portions(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """These in writes that are no larger than what may wait for a reader, if single items are not."""
+        if sum([len(item[1]) for item in items]) <= self._hub.bounds.queue_bytes:
+            if items:
+                yield items
+            return
         start = size = 0
         for place, item in enumerate(items):
             if place > start and size + len(item[1]) > self._hub.bounds.queue_bytes:

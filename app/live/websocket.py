@@ -134,13 +134,16 @@ class Socket:
 
     async def send(self, message: bytes) -> None:
         """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
-        await self._within_deadline(self._send({"type": "websocket.send", "text": message.decode()}))
+        if self._closing or self.direct is None or not self.direct.write_message(message):
+            await self._within_deadline(self._send({"type": "websocket.send", "text": message.decode()}))
 
     async def send_items(self, prefix: bytes, items: Sequence[Item]) -> None:
         """The same for a message of each item."""
         if self.direct is None:
             for item in items:
                 await self.send(prefix + item[1] + frames.END)
+            return
+        if not self._closing and self.direct.write(prefix, items):
             return
         await self._within_deadline(self.direct.writable())
         if not self.direct.write(prefix, items):

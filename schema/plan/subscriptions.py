@@ -16,6 +16,9 @@ from schema.plan.plans import CallPlan, Entities, Selection
 from schema.plan.select import BREAK
 from schema.plan.statements import Statement
 
+BETWEEN = "\x1e"
+"""Between the texts of a batch, which come as one: a control character, so no JSON holds it."""
+
 
 class Fetches(Protocol):
     """As much of an asyncpg connection as rendering needs."""
@@ -60,12 +63,21 @@ class SubscriptionPlan:
         `principal` may be any whose plan has the same `share_key`.
         """
         bound = {**self._principal_values(principal), "keys": list(keys)}
-        rows = await connection.fetch(self._statement.sql, *self._statement.values(self._values, bound))
-        begin = f'{{"data":{{"{self.response_key}":'
-        return {
-            key: self._broken(key, text) if BREAK in text else f"{begin}{text}}}}}".encode()
-            for key, text in rows
-        }
+        begin, end = f'{{"data":{{"{self.response_key}":', "}}"
+        sql = (
+            f"select array_agg(key), convert_to(string_agg(shown, '{end}{BETWEEN}{begin}'), 'UTF8')"
+            f" from ({self._statement.sql}) as each (key, shown)"
+        )
+        [(found, joined)] = await connection.fetch(sql, *self._statement.values(self._values, bound))
+        if found is None:
+            return {}
+        shown = b"".join((begin.encode(), joined, end.encode())).split(BETWEEN.encode())
+        payloads = dict(zip(found, shown, strict=True))
+        if BREAK.encode() in joined:
+            for key, payload in payloads.items():
+                if BREAK.encode() in payload:
+                    payloads[key] = self._broken(key, payload[len(begin) : -len(end)].decode())
+        return payloads
 
     def _broken(self, key: Any, text: str) -> bytes:
         """The payload of a text that may hold a null where the schema promises a value."""
