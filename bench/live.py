@@ -144,8 +144,19 @@ class Bench:
             **{figure: seen[figure] for figure in ("p50_ms", "p99_ms", "max_ms")},
             "events_per_second": written["per_second"],
             "writer_behind_ms": written["behind_ms"],
+            "transaction_p50_ms": written["p50_ms"],
+            "transaction_p99_ms": written["p99_ms"],
+            **await self._waited(count * EVENTS_EACH),
             "server_cores": spent / written["seconds"],
         }
+
+    async def _waited(self, events: int) -> dict[str, float]:
+        """How long the last events waited for the relay, from the beginnings of their transactions."""
+        connection = await asyncpg.connect(asyncpg_dsn(self.url))
+        try:
+            return dict(await connection.fetchrow(_WAITED, events) or {})
+        finally:
+            await connection.close()
 
     async def _paced(self, subscribers: Swarm, *, count: int, rate: float) -> tuple[Any, Any]:
         before = (await subscribers.report())["msgs"]
@@ -249,6 +260,12 @@ class Bench:
         self.report.figures["relay_cpu_microseconds_per_event"] = spent / waiting * 1e6
         self.report.targets.append(Target("relay_vs_write_path", waiting / took / written["per_second"], 1.0))
 
+
+_WAITED = """
+select 1000 * percentile_cont(0.5) within group (order by waited) as waited_p50_ms,
+       1000 * percentile_cont(0.99) within group (order by waited) as waited_p99_ms
+from (select extract(epoch from logged_at - created_at)::float as waited from event_log order by position desc limit $1)
+"""
 
 _MISSED = """
 insert into event_log (position, event_id, type, aggregate_kind, aggregate_id, version, subject_kind, subject_id,

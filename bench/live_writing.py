@@ -77,6 +77,7 @@ async def _run(asked: dict[str, Any]) -> dict[str, float]:
     numbers = iter(range(asked["count"]))
     started = time.perf_counter()
     behind = 0.0
+    took: list[float] = []
 
     async def writer(share: int) -> None:
         nonlocal behind
@@ -91,14 +92,19 @@ async def _run(asked: dict[str, Any]) -> dict[str, float]:
             order = number % asked["orders"]
             version = versions[order]
             versions[order] = version + asked["events_each"]
+            began = time.perf_counter()
             await _write_one(engine, order, version, asked["events_each"])
+            took.append(time.perf_counter() - began)
 
     await asyncio.gather(*(writer(share) for share in range(CONNECTIONS)))
-    took = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     await engine.dispose()
+    took.sort()
     return {
-        "per_second": asked["count"] * asked["events_each"] / took,
-        "seconds": took,
+        "per_second": asked["count"] * asked["events_each"] / seconds,
+        "seconds": seconds,
+        "p50_ms": took[len(took) // 2] * 1000,
+        "p99_ms": took[len(took) * 99 // 100] * 1000,
         "behind_ms": behind * 1000,
         "cpu_seconds": time.process_time(),
     }

@@ -86,6 +86,7 @@ class Relay:
         last = time() - IDLE_SECONDS / OF_SILENCE
         while True:
             self._poked.clear()
+            began = time()
             rows = await move.fetch(relay.BATCH)
             self._failures = 0
             if rows:
@@ -94,10 +95,11 @@ class Relay:
                 self._moved(rows)
                 if len(rows) == relay.BATCH:
                     continue
+            if time() - began < BUSY_SECONDS:  # else many have gathered while the disk was waited for
+                await asyncio.sleep(BUSY_SECONDS)
             await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
 
     async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(BUSY_SECONDS)
         if seconds > BUSY_SECONDS:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds - BUSY_SECONDS):
