@@ -10,13 +10,12 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,20 +28,10 @@ from app.auth import customer, development_token, guest, partner, staff
 from app.development import secret_of
 from domain.access import Principal
 from domain.ids import parse_id
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 OMS = Path(sys.executable).parent / "oms"
-
-
-def free_port() -> int:
-    for port in range(21_000, 31_000):
-        with closing(socket.socket()) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no port is free")
 
 
 @dataclass(slots=True)

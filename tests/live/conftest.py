@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import socket
 from collections.abc import AsyncIterator
 from typing import cast
@@ -22,18 +21,7 @@ from app.live.live import Live
 from app.web import HttpProtocol
 from tests.live.clients import SECRET, until
 from tests.live.planner import Planner, execute
-
-
-def free_port() -> int:
-    """Below the range that the system gives to outgoing connections."""
-    for port in random.sample(range(20_000, 32_000), 50):
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port")
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager

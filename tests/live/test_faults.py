@@ -36,12 +36,12 @@ from db.engine import Engine, asyncpg_dsn, create_write_engine
 from domain.events import EventType
 from domain.ids import format_id
 from tests.live.clients import SECRET, Client, token
-from tests.live.conftest import free_port
 from tests.live.log import assert_sound, write_events
 from tests.live.test_chaos import DATABASE_LOST, LOST, restart_postgres, restartable  # noqa: F401 - a fixture
 from tests.live.test_multipart import parts
 from tests.live.test_redis import Redis
 from tests.live.test_sse import stream
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

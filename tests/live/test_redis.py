@@ -22,10 +22,11 @@ from app.live.wake import WakeUps
 from db import cursors
 from domain.events import EventType
 from tests.live.clients import Client, until
-from tests.live.conftest import free_port, serving
+from tests.live.conftest import serving
 from tests.live.log import write_events
 from tests.live.planner import Planner, execute
 from tests.live.test_wake import Counter, listening
+from tests.ports import free_port
 
 UPDATED = EventType.ORDER_UPDATED
 
