@@ -18,7 +18,7 @@ from schema.plan.leaves import string_agg
 from schema.plan.operation import DEFAULT_PAGE, LARGEST_PAGE
 from schema.plan.reading import PLAN, Planned, ReadConnection, Row
 from schema.plan.select import Compiler
-from schema.plan.sqltext import LiteralText, Piece, as_text, is_single
+from schema.plan.sqltext import LiteralText, Piece, as_text, columns_of, is_single
 
 LARGEST_COUNT = 10_000
 
@@ -61,12 +61,14 @@ def connection(
     """SQL for the JSON object of a page; `parent` is None at the root."""
     type_ = object_type(field.type)
     arguments = compiler.arguments(field, nodes[0])
-    page = _Page(compiler, field, read, parent, arguments)
     collected = compiler.collector.below(type_, nodes)
-    pieces = compiler.members(type_, collected, page.member)
+    beside = any(merged[0].name.value == "pageInfo" for merged in collected.values())
+    page = _Page(compiler, field, read, parent, arguments, tells_beside=beside)
+    text = as_text(compiler.members(type_, collected, page.member))
     if not page.read_rows:
-        return as_text(pieces)
-    found = sa.select(as_text(pieces)).select_from(page.row.source)
+        return text
+    page.fill(text)
+    found = sa.select(text).select_from(page.row.source)
     if parent is not None:
         found = found.correlate(parent.source)
     return found.scalar_subquery()
@@ -80,8 +82,12 @@ class _Page:
         read: ReadConnection,
         parent: Row | None,
         arguments: dict[str, Given],
+        *,
+        tells_beside: bool,
     ) -> None:
+        """`tells_beside`: whether there are rows before and after the page is asked."""
         self._compiler = compiler
+        self._tells_beside = tells_beside
         self._read = read
         self._parent = parent
         self._given = list(_filters(compiler, field, arguments))
@@ -92,7 +98,6 @@ class _Page:
         self._order = _order(read, self._planned, arguments)
         self._window = _window(compiler, arguments)
         self.read_rows = False
-        self._row: Row | None = None
 
     @cached_property
     def _filters(self) -> list[tuple[Where, Any]]:
@@ -117,23 +122,32 @@ class _Page:
 
     @property
     def row(self) -> Row:
-        """A row of the page, numbered from the side that the page was asked from."""
-        if self._row is None:
-            self.read_rows = True
-            self._row = self._planned.row(self._numbered_page())
-        return self._row
+        """A row of the page; `fill` puts the page in its place."""
+        self.read_rows = True
+        return self._planned.row(self._source)
 
-    def _numbered_page(self) -> Any:
-        """One row more than the page, so that it tells whether there is another page."""
-        window, order = self._window, self._order
-        page = self._merged_page()
-        row = self._planned.row(page)
-        ordered = order.by(row, reverse=window.backwards)
-        return sa.select(
-            page,
+    @cached_property
+    def _source(self) -> sa.Subquery:
+        """Stands for the page until it is known which of its columns are read."""
+        numbers = (sa.column(name, sa.Integer()) for name in ("page_place", "page_count"))
+        return sa.select(self._planned.table, *numbers).subquery()
+
+    def fill(self, text: sa.ColumnElement[Any]) -> None:
+        """Only with what the page's text reads: each step of the plan would carry the rest along, as NULL."""
+        read = columns_of(self._source, [text, *self._order.columns(self.row)])
+        self._source.element = self._rows(read).element
+
+    def _rows(self, read: set[str]) -> Any:
+        """The page's rows; where more is told, one row more, and numbered from the side the page was asked from."""
+        page = self._merged_page(read)
+        if not self._tells_beside:
+            return page
+        ordered = self._order.by(self._planned.row(page), reverse=self._window.backwards)
+        numbers = (
             sa.func.row_number().over(order_by=ordered).label("page_place"),
             sa.func.count().over().label("page_count"),
-        ).subquery()
+        )
+        return sa.select(page, *(number for number in numbers if number.name in read)).subquery()
 
     def _merge(self) -> _Merge | None:
         """What the page is merged by: a column that has one of some values, and an index that serves each of them.
@@ -157,22 +171,27 @@ class _Page:
         served = [merge for merge in offered if _is_served(self._planned.table, merge.column, fixed, order)]
         return served[0] if served else None
 
-    def _merged_page(self) -> Any:
+    def _merged_page(self, read: set[str]) -> Any:
         """The page's rows, where possible merged from pages that an index serves."""
         merge = self._merge()
         if merge is None:
-            return self._page().subquery()
+            return self._page(read).subquery()
         part = sa.select(sa.func.unnest(merge.values).label("value")).distinct().subquery()
-        each = self._page(merge, part.c.value).correlate(part).lateral()
+        each = self._page(read, merge, part.c.value).correlate(part).lateral()
         row = self._planned.row(each)
         return (
             sa.select(each)
             .select_from(part.join(each, sa.true()))
             .order_by(*self._order.by(row, reverse=self._window.backwards))
-            .limit(self._window.size + 1)
+            .limit(self._limit)
         ).subquery()
 
-    def _page(self, merge: _Merge | None = None, value: Any = None) -> Any:
+    @property
+    def _limit(self) -> Any:
+        """One row more than the page where it tells whether there is another page."""
+        return self._window.size + 1 if self._tells_beside else self._window.size
+
+    def _page(self, read: set[str], merge: _Merge | None = None, value: Any = None) -> Any:
         window, order = self._window, self._order
         inner = self._compiler.alias(self._planned)
         conditions = self._conditions(inner, merged=merge)
@@ -188,10 +207,10 @@ class _Page:
                 columns = order.columns(inner)
                 conditions.append(beyond(self._compiler.binder, order.name, columns, given, greater=greater))
         page: Any = (
-            sa.select(inner.source)
+            sa.select(*(column for column in inner.source.c if column.key in read))
             .where(*conditions)
             .order_by(*order.by(inner, reverse=window.backwards))
-            .limit(window.size + 1)
+            .limit(self._limit)
         )
         return self._below_parent(page)
 
@@ -212,12 +231,12 @@ class _Page:
                 return [self._total()]
 
     def _list(self, item: Callable[[], Any]) -> list[Piece]:
-        place = self.row.source.c.page_place
-        joined = string_agg(
-            item(),
-            [place.desc() if self._window.backwards else place],
-            only=place <= self._window.size,
-        )
+        if self._tells_beside:
+            place = self.row.source.c.page_place
+            order = [place.desc() if self._window.backwards else place]
+            joined = string_agg(item(), order, only=place <= self._window.size)
+        else:
+            joined = string_agg(item(), self._order.by(self.row, reverse=False))
         return ["[", sa.func.coalesce(joined, LiteralText("")), "]"]
 
     def _edge(self, field: GraphQLField, nodes: list[FieldNode]) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, asyncpg
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Piece = str | sa.ColumnElement[Any]
@@ -27,6 +28,9 @@ class Concatenation(sa.ColumnElement[str]):
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self.pieces = folded(pieces)
+
+    def get_children(self, **_: Any) -> Iterable[sa.ColumnElement[Any]]:
+        return [piece for piece in self.pieces if not isinstance(piece, str)]
 
 
 def folded(pieces: Sequence[Piece]) -> list[Piece]:
@@ -106,6 +110,16 @@ def _concatenation(element: Concatenation, compiler: SQLCompiler, **options: Any
 
 def as_text(pieces: Sequence[Piece]) -> sa.ColumnElement[str]:
     return Concatenation(pieces)
+
+
+def columns_of(source: sa.FromClause, expressions: Iterable[sa.ColumnElement[Any]]) -> set[str]:
+    """The names of the columns of `source` that the expressions read, at any depth."""
+    return {
+        found.key
+        for expression in expressions
+        for found in visitors.iterate(expression)
+        if isinstance(found, sa.ColumnClause) and found.table is source
+    }
 
 
 class _Compiler(asyncpg.PGCompiler_asyncpg):
