@@ -38,6 +38,7 @@ class Connections:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[CONNECTION] = getattr(send, "__self__", None)
         await self._app(scope, receive, send)
+        scope.pop(CONNECTION, None)  # it knows the scope: a circle that only the collector frees
 
 
 class Frames:
