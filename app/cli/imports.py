@@ -28,7 +28,9 @@ async def run_import(
     # What is loaded by now stays, and what a batch makes goes with it: there is little to look for.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    engine = create_write_engine(url, pool_size=2, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS)
+    engine = create_write_engine(
+        url, pool_size=running.WRITERS + 1, statement_timeout_seconds=STATEMENT_TIMEOUT_SECONDS
+    )
     told = False
 
     def report(now: running.Progress) -> None:

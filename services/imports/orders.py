@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,28 +28,61 @@ _TAKEN = sa.select(Order.number).where(
 )
 
 
+async def write_apart(session: Session, target: Target, understood: Understood) -> Understood:
+    """Write the orders whose rows are made already, and nothing that others wait for; returns what is left."""
+    outcomes = dict(understood.outcomes)
+    written = [order for order in understood.orders if order.written]
+    accepted = await _accept(session, target, written, outcomes)
+    await _history_of(understood, accepted, target).insert(session, TABLES)
+    return replace(
+        understood,
+        orders=[order for order in understood.orders if not order.written],
+        outcomes=outcomes | _created(accepted),
+        counted=[needed(order.number) for order in accepted],
+    )
+
+
 async def import_orders(session: Session, target: Target, understood: Understood) -> dict[int, RecordOutcome]:
     """Write the orders that are not there yet; the outcomes are by record number."""
     channel: Row[Any] = needed(target.channel)
     outcomes = dict(understood.outcomes)
-    orders = await _number(session, channel, understood.orders, outcomes)
-    orders = await _claim_names(session, target, orders, outcomes)
+    orders = await _accept(session, target, understood.orders, outcomes)
     stock = await Stock.lock(session, channel.id, [order for order in orders if order.is_open])
-    rows = Rows()
-    whole = len(orders) == len(understood.orders)
-    if whole:
-        rows.take(understood.rows)
+    rows = _history_of(understood, orders, target)
     for order in orders:
-        outcomes[order.record_number] = CREATED
-        if not (whole and order.written):
+        if not order.written:
             allocated, backordered = stock.promise(order) if order.is_open else ((), ())
             understood.history.write(
                 rows, order, allocated=allocated, backordered=backordered, now=target.now
             )
     await rows.insert(session, TABLES)
     await stock.keep(session, target)
-    await _count_on(session, channel, [needed(order.number) for order in orders])
-    return outcomes
+    await _count_on(session, channel, [*understood.counted, *(needed(order.number) for order in orders)])
+    return outcomes | _created(orders)
+
+
+async def _accept(
+    session: Session, target: Target, orders: Sequence[Imported], outcomes: dict[int, RecordOutcome]
+) -> list[Imported]:
+    """The orders that can have their numbers and names, with both."""
+    numbered = await _number(session, needed(target.channel), orders, outcomes)
+    return await _claim_names(session, target, numbered, outcomes)
+
+
+def _created(orders: Sequence[Imported]) -> dict[int, RecordOutcome]:
+    return dict.fromkeys((order.record_number for order in orders), CREATED)
+
+
+def _history_of(understood: Understood, orders: Sequence[Imported], target: Target) -> Rows:
+    """The rows of those orders that were written when they were understood."""
+    rows = Rows()
+    written = [order for order in orders if order.written]
+    if len(written) == understood.written:
+        rows.take(understood.rows)
+    else:  # some are not to be: the others' are not told from theirs any more
+        for order in written:
+            understood.history.write(rows, order, now=target.now)
+    return rows
 
 
 async def _number(
@@ -58,6 +92,8 @@ async def _number(
     outcomes: dict[int, RecordOutcome],
 ) -> list[Imported]:
     """Give the channel's own numbers to those that have none; one whose number is taken is rejected."""
+    if not orders:
+        return []
     named = sorted(order.number for order in orders if order.number is not None)
     taken = {
         number for (number,) in await session.fetch(_TAKEN, {"channel_id": channel.id, "numbers": named})

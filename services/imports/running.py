@@ -3,14 +3,15 @@
 A batch's rows and the run's new position are committed together, so a record is
 either imported or still to be read. A run of a file that was imported before
 finds everything by external id and changes nothing. While the database writes a
-batch, the next one is read, converted and made ready.
+batch, the next one is read, converted and made ready, and of orders most of it is
+written already: only what the batch before can decide waits until that is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import csv
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,7 +39,7 @@ from domain.stock import LocationKind
 from services.channels import upsert_channel
 from services.imports.customers import import_customers
 from services.imports.mapping import ColumnMap, read_map
-from services.imports.orders import import_orders
+from services.imports.orders import import_orders, write_apart
 from services.imports.outcomes import Target, rejected
 from services.imports.products import import_products
 from services.imports.reading import Record, Source
@@ -50,6 +51,9 @@ from services.unit_of_work import Key, UnitOfWork
 
 BATCH = 500
 """Records of one transaction: enough for a few statements to do much, few enough to hold locks under half a second."""
+
+WRITERS = 2
+"""Batches that are being written at a time, of which the first only is committed."""
 
 Importer = Callable[[Session, Target, Any], Awaitable[dict[int, RecordOutcome]]]
 
@@ -88,6 +92,10 @@ class _Batch:
     position: int
     bytes_read: int
     rejects: _Rejects
+    before: asyncio.Task[None] | None
+    """What writes the batch before."""
+    apart: bool
+    """Most of it can be written before that has ended."""
 
 
 class RunInProgressError(Exception):
@@ -129,7 +137,7 @@ async def run_import(
         file = _Rejects(rejected_file, source.heading, columns)
         async with engine.begin() as session:
             target = await _target(session, columns, actor)
-        writing: asyncio.Task[None] | None = None
+        writing: deque[asyncio.Task[None]] = deque()
 
         async def write(batch: _Batch) -> None:
             key = Key(f"import:{run.id}:{batch.position}", digest.encode())
@@ -138,28 +146,32 @@ async def run_import(
             progress.bytes_read = batch.bytes_read
             on_progress(progress)
 
-        position = run.position
+        position, before = run.position, None  # and what the batch before was made ready as
         try:
             for records in source.batches(run.position, batch_size):
+                ready = await _ready(engine, kind, target, source, records)
+                if len(writing) == WRITERS:
+                    await writing[0]
+                    writing.popleft()
                 batch = _Batch(
                     run_id=run.id,
                     kind=kind,
                     target=target,
                     records=records,
-                    ready=await _ready(engine, kind, target, source, records),
+                    ready=ready,
                     position=position,
                     bytes_read=source.bytes_read,
                     rejects=file,
+                    before=writing[-1] if writing else None,
+                    apart=_apart(ready, before),
                 )
                 position += len(records)
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(write(batch))
-            if writing is not None:
-                await writing
+                before = ready
+                writing.append(asyncio.create_task(write(batch)))
+            for task in writing:
+                await task
         finally:
-            if writing is not None:
-                await asyncio.wait([writing])
+            await asyncio.gather(*writing, return_exceptions=True)
         await _finish(engine, run.id)
     return progress
 
@@ -177,6 +189,10 @@ async def _ready(
         return sound
     async with engine.connect() as session:
         return await understand_orders(session, target, sound)
+
+
+def _apart(ready: Sequence[Record] | Understood, before: Sequence[Record] | Understood | None) -> bool:
+    return isinstance(ready, Understood) and isinstance(before, Understood) and ready.is_apart_from(before)
 
 
 async def _begin(engine: Engine, kind: ImportKind, digest: str, file_name: str) -> Any:
@@ -207,6 +223,11 @@ async def _import_batch(
     session: Session, batch: _Batch, /, *, actor: Principal, now: datetime
 ) -> tuple[int, ...]:
     """Import one batch and move the run's position; the outcome is how many records became what."""
+    target, ready = replace(batch.target, now=now), batch.ready
+    if batch.before is not None:
+        if batch.apart:
+            ready = await write_apart(session, target, ready)
+        await asyncio.wait([batch.before])  # when it has failed, the run is not where this batch begins
     run = (
         await session.execute(
             sa.select(ImportRun.position, ImportRun.status, ImportRun.rejects_length)
@@ -216,7 +237,7 @@ async def _import_batch(
     ).one()
     if run.position != batch.position or run.status is not ImportStatus.RUNNING:
         raise RunInProgressError
-    outcomes = await IMPORTERS[batch.kind](session, replace(batch.target, now=now), batch.ready)
+    outcomes = await IMPORTERS[batch.kind](session, target, ready)
     answers = [outcomes.get(record.number) or rejected(record.problem or "") for record in batch.records]
     # Before the commit: a run that is cut now cuts the file back, one cut later has them in it.
     length = batch.rejects.write(run.rejects_length, batch.records, answers)

@@ -61,7 +61,25 @@ class Understood:
     orders: list[Imported] = field(default_factory=list)
     rows: Rows = field(default_factory=Rows)
     """Those of the orders that are written."""
+    written: int = 0
+    """How many of them are."""
     outcomes: dict[int, RecordOutcome] = field(default_factory=dict)
+    counted: Sequence[str] = ()
+    """Numbers that the channel's own have yet to go on after, besides those of the orders."""
+
+    def is_apart_from(self, before: Understood) -> bool:
+        """Whether nothing comes out otherwise when some of it is written before `before`.
+
+        Of two orders of one number or external id the first in the file is taken, and the channel
+        gives its own numbers in the file's order.
+        """
+        numbers = [order.number for order in (*before.orders, *self.orders)]
+        names = {order.name for order in before.orders}
+        return (
+            None not in numbers
+            and len(set(numbers)) == len(numbers)
+            and not any(order.name in names for order in self.orders)
+        )
 
 
 async def understand_orders(session: Session, target: Target, records: Sequence[Record]) -> Understood:
@@ -95,6 +113,7 @@ async def understand_orders(session: Session, target: Target, records: Sequence[
             if not order.is_open and order.number is not None:
                 understood.history.write(understood.rows, order, now=target.now)
                 order.written = True
+                understood.written += 1
     return understood
 
 
