@@ -17,8 +17,8 @@ from schema.plan import Info, UserError, mutation, no_errors, ref, value_type
 from services.outcomes import ItemOutcome
 from services.placement import place_order
 
-AT_ONCE = 4
-"""Orders of one batch that are placed at a time: the other callers need database connections too."""
+AT_ONCE = 32
+"""Orders of one batch under way: as many as one transaction takes."""
 
 ALONE = "orderPlace"
 """The root field that keys of a batch's orders belong to."""

@@ -1,8 +1,8 @@
 """Group commit: calls of one use case that arrive while others are under way share a transaction.
 
 A transaction costs much the same for one order as for ten: the BEGIN, the reads, the
-statement that writes, the COMMIT. So a call that finds transactions of its kind under way waits
-for one of them to end, and goes with all that came meanwhile; one that finds none goes
+statement that writes, the COMMIT. So a call that finds a transaction of its kind at work waits until
+that commits, and goes with all that came meanwhile; one that finds none goes
 at once. Each call keeps its own key, its own answer and its own row in the audit. When anything
 but a refusal stands against one, nothing of the group is kept and each is tried alone.
 """
@@ -21,8 +21,11 @@ from services.audit import Call
 from services.idempotency import Held, Key
 from services.joint import Apart, Asking, Many
 
-AT_ONCE = 2
-"""Groups under way: one is with the database while the next is made."""
+AT_ONCE = 4
+"""Groups under way: one at work, the others at their COMMIT or held up."""
+
+HELD_UP_SECONDS = 0.1
+"""After which the next group no longer waits for one that is at work: it may wait for somebody else's lock."""
 
 MOST = 32
 """Calls in one group."""
@@ -52,6 +55,7 @@ class GroupCommit:
         self._on_commit = on_commit
         self._waiting: list[_Member] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._at_work: object | None = None
         self._woken = False
 
     async def run(self, asking: Asking[Any], key: Key, call: Call | None) -> Any:
@@ -59,24 +63,32 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         member = _Member(asking, key, call, loop.create_future())
         self._waiting.append(member)
-        if not self._woken and len(self._under_way) < AT_ONCE:
+        if not self._woken:
             self._woken = True
             loop.call_soon(self._next)  # what else this turn of the loop brings goes along
         return await member.answer
 
     def _next(self) -> None:
         self._woken = False
-        if self._waiting and len(self._under_way) < AT_ONCE:
+        if self._waiting and self._at_work is None and len(self._under_way) < AT_ONCE:
             group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            task = asyncio.create_task(self._settle(group))
+            self._at_work = turn = object()
+            asyncio.get_running_loop().call_later(HELD_UP_SECONDS, self._give_way, turn)
+            task = asyncio.create_task(self._settle(group, turn))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
+
+    def _give_way(self, turn: object) -> None:
+        """The group whose turn this was no longer keeps the next from its work."""
+        if self._at_work is turn:
+            self._at_work = None
+            self._next()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         self._next()
 
-    async def _settle(self, group: Sequence[_Member]) -> None:
+    async def _settle(self, group: Sequence[_Member], turn: object) -> None:
         answers: dict[_Member, Any] = {}
         otherwise: Exception = Apart()
         try:
@@ -84,12 +96,15 @@ class GroupCommit:
                 gathering=True, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS
             ) as session:
                 answers = await self._do(session, group)
+                await session.flush()
+                self._give_way(turn)
             self._on_commit()
         except NoConnection as error:
             answers, otherwise = {}, error
         except Exception:  # each will say by itself what is wrong with it
             answers = {}
         finally:
+            self._give_way(turn)
             for member in group:
                 answer = answers.get(member, otherwise)
                 if member.answer.done():
