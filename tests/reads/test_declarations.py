@@ -37,8 +37,9 @@ BALANCE = (
     "+ this.refunded_total + this.charged_back_total"
 )
 CURSOR = (
-    "translate(encode(uuid_send((SELECT relay.epoch FROM relay)) || int8send(this.position), 'base64'), "
-    "'+/', '-_')"
+    "(SELECT translate(encode(SUBSTRING(uuid_send(relay.epoch) FROM 1 FOR 15), 'base64'), '+/', '-_') AS translate_1 "
+    "FROM relay) || translate(encode((SELECT SUBSTRING(uuid_send(relay.epoch) FROM 16) AS substring_1 FROM relay) "
+    "|| int8send(this.position), 'base64'), '+/', '-_')"
 )
 SPAN = "CASE WHEN ({0} > 0) THEN 'DUE' WHEN ({0} < 0) THEN 'OVERPAID' ELSE 'SETTLED' END"
 OF_RETURN = "FROM return_line AS return_line_1, returns AS this WHERE return_line_1.return_id = this.id"
