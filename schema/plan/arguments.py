@@ -67,6 +67,18 @@ def given_arguments(definition: GraphQLField, node: FieldNode, variables: Variab
     return found
 
 
+def argument_values(definition: GraphQLField, node: FieldNode, variables: Variables) -> dict[str, Any]:
+    """The values of `given_arguments`, for a field that is called and not planned."""
+    passed = {
+        argument.name.value: variables[argument.value.name.value]
+        for argument in node.arguments or ()
+        if isinstance(argument.value, VariableNode) and argument.value.name.value in variables
+    }
+    if len(passed) == len(definition.args):
+        return passed
+    return {name: given.value for name, given in given_arguments(definition, node, variables).items()}
+
+
 def _nullable(type_: GraphQLInputType) -> Any:
     return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
 

@@ -22,7 +22,7 @@ from graphql import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.access import VisibilityClass
-from schema.plan.arguments import Binder, Fetch, Variables, given_arguments
+from schema.plan.arguments import Binder, Fetch, Variables, argument_values
 from schema.plan.catalog import Catalog, Predicate, object_type
 from schema.plan.collect import Collector
 from schema.plan.operation import Operation
@@ -142,9 +142,7 @@ class CallPlan:
 
     def arguments(self, values: Variables) -> dict[str, Any]:
         """Coerced, by GraphQL names."""
-        return {
-            name: given.value for name, given in given_arguments(self.field, self.nodes[0], values).items()
-        }
+        return argument_values(self.field, self.nodes[0], values)
 
 
 Selection = tuple[str, tuple[int, ...]]
