@@ -44,7 +44,7 @@ class FulfillmentOrderLine(Base):
     id: Mapped[Id]
     fulfillment_order_id: Mapped[UUID] = foreign("fulfillment_order.id", index=True)
     order_line_id: Mapped[UUID] = foreign("order_line.id", index=True)
-    product_id: Mapped[UUID] = foreign("product.id")
+    product_id: Mapped[UUID]  # its order line's, which is checked
     quantity: Mapped[int]
     quantity_picked: Mapped[Quantity]
     quantity_shipped: Mapped[Quantity]

@@ -55,6 +55,21 @@ select id from order_line
 where quantity_cancelled + quantity_allocated + quantity_backordered + quantity_fulfilled > quantity
    or least(quantity_cancelled, quantity_allocated, quantity_backordered, quantity_fulfilled) < 0;
 
+-- name: what a row repeats of the row it refers to is the same there
+select 'allocation' as kind, copy.id from allocation copy
+join order_line line on line.id = copy.order_line_id
+join stock_level level on level.id = copy.stock_level_id
+where copy.order_id <> line.order_id or copy.location_id <> level.location_id
+union all
+select 'fulfillment_order_line', copy.id from fulfillment_order_line copy
+join order_line line on line.id = copy.order_line_id where copy.product_id <> line.product_id
+union all
+select 'shipment_line', copy.id from shipment_line copy
+join order_line line on line.id = copy.order_line_id where copy.product_id <> line.product_id
+union all
+select 'payment_transaction', copy.id from payment_transaction copy
+join payment on payment.id = copy.payment_id where copy.order_id <> payment.order_id;
+
 -- name: an ended order holds no stock
 select line.id, orders.status
 from order_line line join orders on orders.id = line.order_id

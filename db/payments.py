@@ -70,7 +70,7 @@ class PaymentTransaction(Base):
 
     id: Mapped[Id]
     payment_id: Mapped[UUID] = foreign("payment.id", index=True)
-    order_id: Mapped[UUID] = foreign("orders.id", index=True)
+    order_id: Mapped[UUID] = mapped_column(index=True)  # its payment's, which is checked
     kind: Mapped[TransactionKind]
     status: Mapped[TransactionStatus]
     currency: Mapped[Currency]

@@ -47,7 +47,7 @@ class ShipmentLine(Base):
     shipment_id: Mapped[UUID] = foreign("shipment.id", index=True)
     order_line_id: Mapped[UUID] = foreign("order_line.id", index=True)
     fulfillment_order_line_id: Mapped[UUID | None] = foreign("fulfillment_order_line.id")
-    product_id: Mapped[UUID] = foreign("product.id")
+    product_id: Mapped[UUID]  # its order line's, which is checked
     quantity: Mapped[int]
 
     __table_args__ = (check("quantity > 0", "quantity"),)
