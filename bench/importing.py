@@ -1,6 +1,6 @@
 """`oms bench import`: files of orders, taken by `oms import` as people run it.
 
-Each round imports another file into the same database, beside what is there already; half
+Each round imports another file into the same database, beside what is there already; more than half
 of what an order costs is the database's, so both processes' time is told. Nothing else
 writes meanwhile, and no relay runs: a server that does has its own share of the machine.
 """
