@@ -1,6 +1,7 @@
 """The floor: bare ASGI and asyncpg, one handwritten statement for each operation that returns JSON text.
 
-No GraphQL, no authentication, no logging: what is left is what HTTP and PostgreSQL take.
+No GraphQL, no authentication, no logging: what is left is what HTTP and PostgreSQL take. A page may be that of one
+channel, whose id is in the variables: what a partner's token asks our server for.
 Served by `uvicorn bench.bare:app`, over BENCH_DATABASE_URL.
 """
 
@@ -27,15 +28,22 @@ _LINES = """',"lines":[' || coalesce((select string_agg('{"quantity":' || l.quan
  || '}}', ',' order by l.line_number) from order_line l join product p on p.id = l.product_id
  where l.order_id = o.id), '') || ']}'"""
 
-STATEMENTS = {
-    ONE: f"""select '{{"data":{{"order":' || coalesce((select {_FIELDS} || {_LINES} from orders o
- where o.id = $1), 'null') || '}}}}'""",
-    PAGE_OF_50: f"""select '{{"data":{{"orders":{{"nodes":[' || string_agg({_FIELDS} || ',"customer":'
+
+def _page(where: str) -> str:
+    return f"""select '{{"data":{{"orders":{{"nodes":[' || string_agg({_FIELDS} || ',"customer":'
  || coalesce((select '{{"name":' || to_json(c.name) || ',"email":' || coalesce(to_json(c.email)::text, 'null') || '}}'
               from customer c where c.id = o.customer_id), 'null')
  || {_LINES}, ',' order by o.placed_at desc, o.id desc) || ']}}}}}}'
- from (select * from orders order by placed_at desc, id desc limit {PAGE}) o""",
+ from (select * from orders {where} order by placed_at desc, id desc limit {PAGE}) o"""
+
+
+STATEMENTS = {
+    (ONE, True): f"""select '{{"data":{{"order":' || coalesce((select {_FIELDS} || {_LINES} from orders o
+ where o.id = $1), 'null') || '}}}}'""",
+    (PAGE_OF_50, False): _page(""),
+    (PAGE_OF_50, True): _page("where channel_id = $1"),
 }
+"""By the query and whether an id comes with it."""
 
 Message = MutableMapping[str, Any]
 
@@ -72,7 +80,7 @@ async def app(
     async with _free:
         connection = _idle.pop()
         try:
-            text: str = await connection.fetchval(STATEMENTS[sent["query"]], *values)
+            text: str = await connection.fetchval(STATEMENTS[sent["query"], bool(values)], *values)
         finally:
             _idle.append(connection)
     answer = text.encode()

@@ -34,3 +34,7 @@ def body(query: str, id: object = None) -> str:
 
 def order_id(number: int) -> str:
     return f"ord_{identifier('d', number)}"
+
+
+def channel_id(number: int) -> str:
+    return f"chn_{identifier('a', number)}"

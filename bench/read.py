@@ -22,7 +22,7 @@ from app.postgres import EmbeddedPostgres
 from bench import databases, servers
 from bench.data import CHANNELS, identifier
 from bench.load import Measured, Request, measure
-from bench.operations import ONE, PAGE, PAGE_OF_50, PEER_ONE, PEER_PAGE, body, order_id
+from bench.operations import ONE, PAGE, PAGE_OF_50, PEER_ONE, PEER_PAGE, body, channel_id, order_id
 from bench.report import Report, Target
 from bench.servers import Running, Skipped, serving
 from db import visibility
@@ -135,6 +135,8 @@ async def _contenders(
             serving(command, environment, port, log=logs / f"{name}.log")
         )
         found[name] = Contender(name, running, unbounded, [(body(PAGE_OF_50), None)])
+    # The floor reads the pages that ours does, not one again and again.
+    found["bare"].page = [(body(PAGE_OF_50, channel_id(number)), None) for number in range(1, CHANNELS + 1)]
     try:
         progress("making the Node peer's database")
         peer_dsn = await databases.peer(postgres)
@@ -187,6 +189,13 @@ async def _check_same(contenders: dict[str, Contender], orders: int, report: Rep
         or len(pages[0]["orders"]["nodes"]) != PAGE
     ):
         raise RuntimeError("the pages differ")
+    for (mine, token), (bare, _) in zip(ours.page, contenders["bare"].page, strict=True):
+        same = [
+            await asyncio.to_thread(_ask, ours.running.port, mine, token),
+            await asyncio.to_thread(_ask, contenders["bare"].running.port, bare, None),
+        ]
+        if same[0] != same[1]:
+            raise RuntimeError("the pages of a channel differ")
 
 
 def _plain(value: Any) -> Any:
