@@ -95,7 +95,7 @@ class Relay:
                 self._moved(rows)
                 if len(rows) == relay.BATCH:
                     continue
-            if time() - began < BUSY_SECONDS:  # else many have gathered while the disk was waited for
+            if not rows or time() - began < BUSY_SECONDS:  # else many have gathered meanwhile
                 await asyncio.sleep(BUSY_SECONDS)
             await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
 
