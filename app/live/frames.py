@@ -106,17 +106,30 @@ class DirectFrames:
         return True
 
     def _takes(self) -> bool:
-        protocol = self._protocol
-        return (
-            protocol.writable.is_set()
-            and not protocol.close_sent
-            and not protocol.disconnected
-            and not protocol.transport.is_closing()
-        )
+        return self._protocol.writable.is_set() and not self._left()
 
-    async def writable(self) -> None:
-        """Until the client has taken most of what it was sent, or has left."""
-        await self._protocol.writable.wait()
+    def _left(self) -> bool:
+        protocol = self._protocol
+        return protocol.close_sent or protocol.disconnected or protocol.transport.is_closing()
+
+    async def written(self, prefix: bytes, items: Sequence[Item]) -> bool:
+        """Write as soon as the client has taken most of what it was sent; False when it has left.
+
+        Several may wait on one connection: whoever writes first may make the others wait again.
+        """
+        while not self.write(prefix, items):
+            if self._left():
+                return False
+            await self._protocol.writable.wait()
+        return True
+
+    def cut(self) -> None:
+        """End the connection now, as `abort` does; also when the application has ended."""
+        self._protocol.transport.abort()
+
+    def is_behind(self) -> bool:
+        """Whether the client has yet to take something: an orderly close waits until it has."""
+        return bool(self._protocol.transport.get_write_buffer_size())
 
 
 def direct_frames(scope: MutableMapping[str, Any]) -> DirectFrames | None:

@@ -112,6 +112,15 @@ class Socket:
             pass
         finally:
             self._leave()
+            if self.direct is not None and self.direct.is_behind():
+                # The server closes it once the client has taken everything; one that takes nothing is cut off.
+                asyncio.get_running_loop().call_later(self._bounds.send_seconds, self._cut)
+
+    def _cut(self) -> None:
+        if self.direct is not None:
+            self.direct.cut()
+        else:
+            frames.abort(self._scope)
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket once, with the protocol's code."""
@@ -124,7 +133,7 @@ class Socket:
             async with asyncio.timeout(self._bounds.send_seconds):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
-            frames.abort(self._scope)
+            self._cut()
         except (OSError, RuntimeError) as error:
             log.debug("socket_gone", error=repr(error))
 
@@ -134,7 +143,9 @@ class Socket:
 
     async def send(self, message: bytes) -> None:
         """Send as soon as the client takes it; raises `Gone` when it does not, or has left."""
-        if self._closing or self.direct is None or not self.direct.write_message(message):
+        if self._closing:
+            raise Gone
+        if self.direct is None or not self.direct.write_message(message):
             await self._within_deadline(self._send({"type": "websocket.send", "text": message.decode()}))
 
     async def send_items(self, prefix: bytes, items: Sequence[Item]) -> None:
@@ -143,22 +154,23 @@ class Socket:
             for item in items:
                 await self.send(prefix + item[1] + frames.END)
             return
-        if not self._closing and self.direct.write(prefix, items):
-            return
-        await self._within_deadline(self.direct.writable())
+        if self._closing:
+            raise Gone
         if not self.direct.write(prefix, items):
+            await self._within_deadline(self._written(self.direct, prefix, items))
+
+    async def _written(self, direct: frames.DirectFrames, prefix: bytes, items: Sequence[Item]) -> None:
+        if not await direct.written(prefix, items):
             raise Gone
 
     async def _within_deadline(self, sending: Awaitable[None]) -> None:
-        if self._closing:
-            raise Gone
         try:
             async with asyncio.timeout(self._bounds.send_seconds):
                 await sending
         except TimeoutError:
             metrics.EVICTIONS.inc()
             log.warning("slow_reader_cut_off", seconds=self._bounds.send_seconds)
-            frames.abort(self._scope)
+            self._cut()
             raise Gone from None
         except (OSError, RuntimeError) as error:  # the latter: the server has closed it on its own
             raise Gone from error
