@@ -129,7 +129,7 @@ class Order(Base):
             postgresql_where=sa.text("return_status <> 'NONE'"),
         ),
         sa.Index("ix_orders_origin", "origin", "placed_at", "id"),
-        sa.Index("ix_orders_on_hold", "placed_at", "id", postgresql_where=sa.text("on_hold")),
+        sa.Index("ix_orders_on_hold", "on_hold", "placed_at", "id"),
         sa.Index("ix_orders_channel_updated", "channel_id", "updated_at", "id"),  # partners poll by it
         sa.Index("ix_orders_customer", "customer_id", "placed_at", "id"),
         sa.Index(

@@ -24,19 +24,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("product_id is null"),
     )
-    op.drop_index("ix_orders_on_hold", table_name="orders")
-    op.create_index(
-        "ix_orders_on_hold",
-        "orders",
-        ["placed_at", "id"],
-        unique=False,
-        postgresql_where=sa.text("on_hold"),
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_orders_on_hold", table_name="orders")
-    op.create_index("ix_orders_on_hold", "orders", ["on_hold", "placed_at", "id"], unique=False)
     op.drop_index("ix_outbox_aggregate", table_name="outbox")
     op.create_index("ix_outbox_aggregate", "outbox", ["aggregate_id", "version"], unique=False)
     op.create_foreign_key(
