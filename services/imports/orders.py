@@ -33,12 +33,13 @@ async def write_apart(session: Session, target: Target, understood: Understood) 
     outcomes = dict(understood.outcomes)
     written = [order for order in understood.orders if order.written]
     accepted = await _accept(session, target, written, outcomes)
+    # At once: numbers that nobody sees yet must not be drawn meanwhile.
+    await _count_on(session, needed(target.channel), [needed(order.number) for order in accepted])
     await _history_of(understood, accepted, target).insert(session, TABLES)
     return replace(
         understood,
         orders=[order for order in understood.orders if not order.written],
         outcomes=outcomes | _created(accepted),
-        counted=[needed(order.number) for order in accepted],
     )
 
 
@@ -57,7 +58,7 @@ async def import_orders(session: Session, target: Target, understood: Understood
             )
     await rows.insert(session, TABLES)
     await stock.keep(session, target)
-    await _count_on(session, channel, [*understood.counted, *(needed(order.number) for order in orders)])
+    await _count_on(session, channel, [needed(order.number) for order in orders])
     return outcomes | _created(orders)
 
 

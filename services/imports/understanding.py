@@ -31,7 +31,7 @@ from domain.order_commands import (
     check_place_order,
 )
 from domain.pricing import Charge, Discount, LineToPrice, price_order, sum_order
-from domain.text import MAX_CODE
+from domain.text import MAX_CODE, problem_with
 from domain.upserts import ExternalName
 from services import external_ids
 from services.imports.customers import KnownCustomer, find_customers
@@ -64,8 +64,6 @@ class Understood:
     written: int = 0
     """How many of them are."""
     outcomes: dict[int, RecordOutcome] = field(default_factory=dict)
-    counted: Sequence[str] = ()
-    """Numbers that the channel's own have yet to go on after, besides those of the orders."""
 
     def is_apart_from(self, before: Understood) -> bool:
         """Whether nothing comes out otherwise when some of it is written before `before`.
@@ -128,7 +126,9 @@ async def _fresh(
             outcomes[record.number] = rejected("external_id: it must not be empty")
             continue
         name = ExternalName(system=target.system, id=external_id, channel_id=target.channel_id)
-        if "placed_at" not in record.values:
+        if problem := _unspeakable(record):
+            outcomes[record.number] = rejected(problem)
+        elif "placed_at" not in record.values:
             outcomes[record.number] = rejected("placed_at: it must not be empty")
         elif name in named:
             outcomes[record.number] = rejected(f"the file names the order {external_id} twice")
@@ -138,6 +138,16 @@ async def _fresh(
     for name in here:
         outcomes[named[name].number] = UNCHANGED
     return [record for name, record in named.items() if name not in here]
+
+
+def _unspeakable(record: Record) -> str | None:
+    """What is wrong with a text that the database is asked for before the order is checked."""
+    values: dict[str, Any] = record.values
+    texts = [(name, values[name]) for name in ("external_id", "customer") if name in values]
+    for name, text in (*texts, *(("sku", line["sku"]) for line in record.lines if "sku" in line)):
+        if problem := problem_with(text, len(text), empty=True):
+            return f"{name}: it {problem}"
+    return None
 
 
 async def _products(session: Session, records: Sequence[Record]) -> dict[str, KnownProduct]:

@@ -103,3 +103,13 @@ async def test_a_carrier_that_no_database_stores_rejects_its_order_alone(folder:
     done = await folder.run(ImportKind.ORDERS, NUMBERED, text)
     assert (done.created, done.rejected) == (1, 2)
     assert {reason[:9] for _, reason in folder.rejected()} == {"carrier: "}
+
+
+async def test_a_name_that_no_database_stores_rejects_its_order_alone(folder: Folder) -> None:
+    text = orders_of(folder, ("1\0", "N1", "DHL"), ("2", "N2", "DHL"))
+    done = await folder.run(ImportKind.ORDERS, NUMBERED, text)
+    assert (done.created, done.rejected) == (1, 1)
+    assert {reason for _, reason in folder.rejected()} == {
+        "external_id: it must not hold the control character U+0000."
+    }
+    assert await numbers(folder) == ["N2"]
