@@ -17,8 +17,11 @@ from schema.plan import Info, UserError, mutation, no_errors, ref, value_type
 from services.outcomes import ItemOutcome
 from services.placement import place_order
 
-AT_ONCE = 32
-"""Orders of one batch under way: as many as one transaction takes."""
+TOGETHER = 32
+"""Orders of one batch under way that may share a transaction: as many as one takes."""
+
+APART = 4
+"""The same of those that take one each: other callers need database connections too."""
 
 ALONE = "orderPlace"
 """The root field that keys of a batch's orders belong to."""
@@ -70,13 +73,12 @@ async def _place_each(info: Info, inputs: Sequence[OrdersPlaceInput]) -> list[It
     by_key: dict[str, list[int]] = {}
     for index, item in enumerate(inputs):
         by_key.setdefault(item.idempotency_key, []).append(index)
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(TOGETHER), asyncio.Semaphore(APART)
     answers: dict[int, ItemOutcome] = {}
 
     async def place_in_turn(indexes: Sequence[int]) -> None:
         for index in indexes:
-            async with room:
-                answers[index] = await _place(info, inputs[index], sent[index]["order"])
+            answers[index] = await _place(info, inputs[index], sent[index]["order"], room)
 
     ended = await asyncio.gather(*map(place_in_turn, by_key.values()), return_exceptions=True)
     for failure in ended:
@@ -85,15 +87,15 @@ async def _place_each(info: Info, inputs: Sequence[OrdersPlaceInput]) -> list[It
     return [answers[index] for index in range(len(inputs))]
 
 
-async def _place(info: Info, item: OrdersPlaceInput, sent: Any) -> ItemOutcome:
+async def _place(
+    info: Info, item: OrdersPlaceInput, sent: Any, room: tuple[asyncio.Semaphore, asyncio.Semaphore]
+) -> ItemOutcome:
     try:
-        placed: UUID = await write(
-            info,
-            place_order,
-            item.order.to_command(),
-            key=item.idempotency_key,
-            call=(ALONE, {"input": sent}),
-        )
+        command = item.order.to_command()
+        async with room[0 if place_order.joins(command) else 1]:
+            placed: UUID = await write(
+                info, place_order, command, key=item.idempotency_key, call=(ALONE, {"input": sent})
+            )
     except Refused as refused:
         return ItemOutcome(None, refused.errors)
     return ItemOutcome(placed)

@@ -95,14 +95,15 @@ class GroupCommit:
             async with self._engine.begin(
                 gathering=True, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS
             ) as session:
-                answers = await self._do(session, group)
+                made = await self._do(session, group)
                 await session.flush()
                 self._give_way(turn)
+            answers = made
             self._on_commit()
         except NoConnection as error:
-            answers, otherwise = {}, error
+            otherwise = error
         except Exception:  # each will say by itself what is wrong with it
-            answers = {}
+            otherwise = Apart()
         finally:
             self._give_way(turn)
             for member in group:
