@@ -21,6 +21,7 @@ from bench.data import CHANNELS, identifier
 from bench.disk import Flushes
 from bench.live_fan_out import ONE_TO_ALL, FanOut
 from bench.live_writing import write
+from bench.ports import free_port
 from bench.read import PARTNER_SCOPES
 from bench.report import Report, Target
 from bench.servers import Running, on_one_core, serving
@@ -73,7 +74,7 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def ours(self) -> AsyncIterator[Running]:
-        port = servers.free_port()
+        port = free_port()
         command, environment = servers.ours(self.url, self.secret, port)
         log = self.work / f"ours-{port}.log"
         async with serving(on_one_core(command), environment, port, log=log) as running:

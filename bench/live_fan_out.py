@@ -18,6 +18,7 @@ import asyncpg
 import orjson
 
 from bench import cpu, databases, servers
+from bench.ports import free_port
 from bench.report import Target
 from bench.servers import Running, Skipped, on_one_core, serving
 from bench.swarm import FIELDS, following, swarm
@@ -126,7 +127,7 @@ class FanOut:
         return Peer("ours", running, "/graphql", following(FIELDS), publish)
 
     async def _in_python(self, stack: contextlib.AsyncExitStack, name: str) -> Peer:
-        port = servers.free_port()
+        port = free_port()
         command, environment = servers.uvicorn("bench.live_peers:app", asyncpg_dsn(self.bench.url), port)
         command += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
         environment["BENCH_LIVE"] = name
@@ -148,7 +149,7 @@ class FanOut:
         self.bench.progress("making the Node peer's database")
         postgres = self.bench.postgres
         dsn = await databases.peer(postgres)
-        port = servers.free_port()
+        port = free_port()
         command, environment, cwd = await servers.mercurius(dsn, port, postgres.directory / "mercurius")
         log = self.bench.work / "mercurius.log"
         running = await stack.enter_async_context(

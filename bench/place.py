@@ -22,6 +22,7 @@ from app.postgres import EmbeddedPostgres
 from bench import cpu, databases, places, servers
 from bench.bare_place import Bare
 from bench.load import Measured, Request, measure
+from bench.ports import free_port
 from bench.report import Report, Target
 from bench.servers import Running, Skipped, serving
 from db.engine import asyncpg_dsn
@@ -117,7 +118,7 @@ async def _contenders(
     dsn = asyncpg_dsn(url)
     report.versions["postgresql"] = await databases.version(dsn)
     secret = secrets.token_urlsafe(48)
-    port = servers.free_port()
+    port = free_port()
     command, environment = servers.ours(url, secret, port)
     running = await stack.enter_async_context(serving(command, environment, port, log=logs / "ours.log"))
     postmaster = int((postgres.directory / "pgdata" / "postmaster.pid").read_text().split()[0])
@@ -129,7 +130,7 @@ async def _contenders(
         progress("making the Node peer's database")
         await databases.peer(postgres)
         peer_dsn = asyncpg_dsn(await databases.copy(postgres, "bench_peer", "bench_place_peer"))
-        port = servers.free_port()
+        port = free_port()
         command, environment, cwd = await servers.mercurius(peer_dsn, port, postgres.directory / "mercurius")
         peer = await stack.enter_async_context(
             serving(command, environment, port, log=logs / "mercurius.log", cwd=cwd)

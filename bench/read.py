@@ -23,6 +23,7 @@ from bench import databases, servers
 from bench.data import CHANNELS, identifier
 from bench.load import Measured, Request, measure
 from bench.operations import ONE, PAGE, PAGE_OF_50, PEER_ONE, PEER_PAGE, body, channel_id, order_id
+from bench.ports import free_port
 from bench.report import Report, Target
 from bench.servers import Running, Skipped, serving
 from db import visibility
@@ -129,7 +130,7 @@ async def _contenders(
     found = {"ours": await _ours(url, orders, stack, logs)}
     unbounded: list[Request] = [(body(ONE, order_id(number)), None) for number in _numbers(orders)]
     for name in ("naive", "bare"):
-        port = servers.free_port()
+        port = free_port()
         command, environment = servers.uvicorn(f"bench.{name}:app", dsn, port)
         running = await stack.enter_async_context(
             serving(command, environment, port, log=logs / f"{name}.log")
@@ -140,7 +141,7 @@ async def _contenders(
     try:
         progress("making the Node peer's database")
         peer_dsn = await databases.peer(postgres)
-        port = servers.free_port()
+        port = free_port()
         command, environment, cwd = await servers.mercurius(peer_dsn, port, postgres.directory / "mercurius")
         running = await stack.enter_async_context(
             serving(command, environment, port, log=logs / "mercurius.log", cwd=cwd)
@@ -154,7 +155,7 @@ async def _contenders(
 
 async def _ours(url: str, orders: int, stack: contextlib.AsyncExitStack, logs: Path) -> Contender:
     secret = secrets.token_urlsafe(48)
-    port = servers.free_port()
+    port = free_port()
     command, environment = servers.ours(url, secret, port)
     running = await stack.enter_async_context(
         serving(command, environment, port, log=logs / f"ours-{orders}.log")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import shutil
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,7 +16,6 @@ ROOT = Path(__file__).parents[1]
 PEER = ROOT.parent / "shared" / "peers" / "mercurius"
 START_TIMEOUT_SECONDS = 60.0
 NPM_TIMEOUT_SECONDS = 300.0
-FIRST_PORT, LAST_PORT = 18_400, 18_900
 
 
 class Skipped(Exception):
@@ -39,15 +36,6 @@ class Running:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError(f"/proc says nothing of the memory of {self.pid}")
-
-
-def free_port() -> int:
-    for port in random.sample(range(FIRST_PORT, LAST_PORT), LAST_PORT - FIRST_PORT):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError(f"no free port from {FIRST_PORT} to {LAST_PORT}")
 
 
 def on_one_core(command: list[str]) -> list[str]:

@@ -7,10 +7,8 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ import asyncpg
 from app.cli.database import bring_to_head
 from app.postgres import PR_SET_PDEATHSIG, SOCKET_NAME, EmbeddedPostgres
 from app.postgres_tools import account_for, as_account, executable_by
+from bench.ports import free_ports
 from bench.servers import ROOT, START_TIMEOUT_SECONDS
 from bench.storm.proxy import Proxy
 from bench.storm.wal_disk import WalDisk
@@ -31,7 +30,6 @@ from db.engine import asyncpg_dsn
 
 SECRET = "a storm's own secret, long enough for HS256"  # noqa: S105 - of a database that is thrown away
 SERVERS = 2
-PORTS = range(19_000, 19_900)
 POOL_SIZE = 5
 """Small, so that sixteen clients have to wait for connections."""
 
@@ -114,20 +112,6 @@ def _die_with_us() -> None:
 def faketime() -> Path | None:
     """The library that gives a process another clock; None where it is not installed."""
     return next((path for path in FAKETIME if path.exists()), None)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, all different."""
-    with contextlib.ExitStack() as probes:
-        found = []
-        for port in random.sample(PORTS, len(PORTS)):
-            probe = probes.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                found.append(port)
-            if len(found) == count:
-                return found
-    raise RuntimeError(f"no {count} free ports from {PORTS[0]} to {PORTS[-1]}")
 
 
 class Fleet:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from bench.ports import free_port
 
 OMS = Path(sys.executable).with_name("oms")
 

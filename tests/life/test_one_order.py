@@ -26,9 +26,9 @@ import websockets
 
 from app.auth import customer, development_token, guest, partner, staff
 from app.development import secret_of
+from bench.ports import free_port
 from domain.access import Principal
 from domain.ids import parse_id
-from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 OMS = Path(sys.executable).parent / "oms"

@@ -19,9 +19,9 @@ from app.graphql.http import GraphQLEndpoint
 from app.live.frames import Connections
 from app.live.live import Live
 from app.web import HttpProtocol
+from bench.ports import free_port
 from tests.live.clients import SECRET, until
 from tests.live.planner import Planner, execute
-from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager

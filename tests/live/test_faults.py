@@ -31,6 +31,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.postgres import EmbeddedPostgres
+from bench.ports import free_port
 from db import cursors
 from db.engine import Engine, asyncpg_dsn, create_write_engine
 from domain.events import EventType
@@ -41,7 +42,6 @@ from tests.live.test_chaos import DATABASE_LOST, LOST, restart_postgres, restart
 from tests.live.test_multipart import parts
 from tests.live.test_redis import Redis
 from tests.live.test_sse import stream
-from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

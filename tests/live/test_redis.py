@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.auth import Authenticator
 from app.live.live import Live, cancel
 from app.live.wake import WakeUps
+from bench.ports import free_port
 from db import cursors
 from domain.events import EventType
 from tests.live.clients import Client, until
@@ -26,7 +27,6 @@ from tests.live.conftest import serving
 from tests.live.log import write_events
 from tests.live.planner import Planner, execute
 from tests.live.test_wake import Counter, listening
-from tests.ports import free_port
 
 UPDATED = EventType.ORDER_UPDATED
 

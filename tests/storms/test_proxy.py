@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from bench.storm.fleet import free_ports
+from bench.ports import free_ports
 from bench.storm.proxy import Cut, Proxy
 from db.engine import asyncpg_dsn
 

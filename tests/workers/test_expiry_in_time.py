@@ -24,7 +24,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.workers.queue import install_at
-from bench.storm.fleet import SECRET, Member, answers, free_ports
+from bench.ports import free_ports
+from bench.storm.fleet import SECRET, Member, answers
 from db.engine import asyncpg_dsn, create_write_engine
 from domain.errors import Refused
 from services.reservations import ReserveLine, ReserveStock, reserve_stock
