@@ -131,7 +131,7 @@ class Rows:
         self._rows: defaultdict[Shape, list[bytes]] = defaultdict(list)
 
     def add(self, form: Form, *values: bytes) -> None:
-        self._rows[form.shape].append(form._text % values)
+        self._rows[form.shape].append(form.row(*values))
 
     def take(self, others: Rows) -> None:
         for shape, rows in others._rows.items():

@@ -60,7 +60,7 @@ class KeyedReads:
         try:
             values = [asked.keys if value is KEYS else value for value in asked.values]
             rows = await self._reads.fetch(asked.sql, values)
-        except Exception as error:
+        except Exception as error:  # whatever it is, those who wait must hear of it
             asked.texts.set_exception(error)
         except asyncio.CancelledError:
             asked.texts.cancel()

@@ -39,6 +39,7 @@ async def write_apart(session: Session, target: Target, understood: Understood) 
     return replace(
         understood,
         orders=[order for order in understood.orders if not order.written],
+        rows=Rows(),
         outcomes=outcomes | _created(accepted),
     )
 
@@ -78,7 +79,7 @@ def _history_of(understood: Understood, orders: Sequence[Imported], target: Targ
     """The rows of those orders that were written when they were understood."""
     rows = Rows()
     written = [order for order in orders if order.written]
-    if len(written) == understood.written:
+    if len(written) == sum(order.written for order in understood.orders):
         rows.take(understood.rows)
     else:  # some are not to be: the others' are not told from theirs any more
         for order in written:

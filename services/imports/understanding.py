@@ -61,8 +61,6 @@ class Understood:
     orders: list[Imported] = field(default_factory=list)
     rows: Rows = field(default_factory=Rows)
     """Those of the orders that are written."""
-    written: int = 0
-    """How many of them are."""
     outcomes: dict[int, RecordOutcome] = field(default_factory=dict)
 
     def is_apart_from(self, before: Understood) -> bool:
@@ -111,7 +109,6 @@ async def understand_orders(session: Session, target: Target, records: Sequence[
             if not order.is_open and order.number is not None:
                 understood.history.write(understood.rows, order, now=target.now)
                 order.written = True
-                understood.written += 1
     return understood
 
 
