@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -73,7 +73,7 @@ async def _place_each(info: Info, inputs: Sequence[OrdersPlaceInput]) -> list[It
     by_key: dict[str, list[int]] = {}
     for index, item in enumerate(inputs):
         by_key.setdefault(item.idempotency_key, []).append(index)
-    room = asyncio.Semaphore(TOGETHER), asyncio.Semaphore(APART)
+    room = {True: asyncio.Semaphore(TOGETHER), False: asyncio.Semaphore(APART)}
     answers: dict[int, ItemOutcome] = {}
 
     async def place_in_turn(indexes: Sequence[int]) -> None:
@@ -88,11 +88,11 @@ async def _place_each(info: Info, inputs: Sequence[OrdersPlaceInput]) -> list[It
 
 
 async def _place(
-    info: Info, item: OrdersPlaceInput, sent: Any, room: tuple[asyncio.Semaphore, asyncio.Semaphore]
+    info: Info, item: OrdersPlaceInput, sent: Any, room: Mapping[bool, asyncio.Semaphore]
 ) -> ItemOutcome:
     try:
         command = item.order.to_command()
-        async with room[0 if place_order.joins(command) else 1]:
+        async with room[place_order.joins(command)]:
             placed: UUID = await write(
                 info, place_order, command, key=item.idempotency_key, call=(ALONE, {"input": sent})
             )

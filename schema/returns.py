@@ -134,7 +134,7 @@ class Return(Node):
         "OrderEvent",
         lambda found, event: sa.and_(
             event.aggregate_id == sa.func.coalesce(found.order_id, found.id),
-            event.product_id.is_(None),
+            event.product_id.is_(None),  # none has one, and the outbox's index says so
             sa.or_(event.return_id == found.id, event.aggregate_id == found.id),
         ),
         order_by=lambda event: (event.version,),
