@@ -297,9 +297,12 @@ def _after_parentheses(text: str) -> str:
     raise ValueError("a parenthesis is never closed")
 
 
+_SHOWN_AS_TEXT = (UUID, Decimal)  # the driver's ids are of a class of its own
+
+
 def _json(value: Any) -> str:
     """As PostgreSQL reads it, what orjson leaves to us."""
-    if isinstance(value, UUID | Decimal):  # the driver's ids are of a class of its own
+    if isinstance(value, _SHOWN_AS_TEXT):
         return str(value)
     if isinstance(value, bytes):
         return "\\x" + value.hex()

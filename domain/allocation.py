@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.errors import InsufficientStock, Refused
@@ -22,8 +23,7 @@ Supply = Mapping[tuple[str, UUID], int]
 """Units that may be promised, by SKU and location."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """Units of a SKU that one order line asks for; `line` is its index."""
 
     line: int
@@ -31,8 +31,7 @@ class Demand:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
+class Promise(NamedTuple):
     """Units of one location given, or owed, to one line."""
 
     line: int
@@ -68,6 +67,10 @@ def allocate(
     wanted: dict[str, int] = {}
     for demand in demands:
         wanted[demand.sku] = wanted.get(demand.sku, 0) + demand.quantity
+    for location in order:  # most orders come from one location, and then nothing need be weighed
+        if all(supply.get((sku, location), 0) >= units for sku, units in wanted.items()):
+            whole = [Promise(line, sku, location, units) for line, sku, units in demands if units]
+            return Placement(tuple(whole), ())
     available = {sku: sum(_units(supply, sku, location) for location in order) for sku in wanted}
     _refuse_shortages(demands, wanted, available, backorderable if order else ())
 

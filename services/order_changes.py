@@ -10,7 +10,7 @@ Whoever changes an order or any of its documents goes through here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -147,16 +147,16 @@ async def save_new(
     change: OrderChange,
     facts: Facts,
     *,
-    allocated: Sequence[Unassigned],
+    allocated: Callable[[], Sequence[Unassigned]],
     unless: Mapping[str, Refused],
 ) -> None:
     """The same for an order that is not written yet: nothing needs to be read, and it is written once.
 
-    `facts` and `allocated` are what would be read. `unless`: why the order may yet be refused, by
-    the constraint that says so.
+    `facts` and, asked for where its units may be sent at once, `allocated` are what would be read.
+    `unless`: why the order may yet be refused, by the constraint that says so.
     """
     if _settled(change, facts):
-        await release.open_orders(session, change, allocated)
+        await release.open_orders(session, change, allocated())
     version = await _record(session, change)
     row = {**vars(change.order), **change.values, "version": version}
     await session.add(Order, [row], unless=unless)

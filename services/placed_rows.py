@@ -30,7 +30,7 @@ from services.catalogue import Listed, Offer, Seller
 from services.events import Event
 from services.order_changes import NewOrder, OrderChange
 from services.order_facts import Facts
-from services.promises import Promise
+from services.promises import Promise, Taken
 
 ORDER_KIND = "ORDER"
 """The entity kind under which external ids of orders are kept."""
@@ -96,14 +96,19 @@ def new_order(
     )
 
 
-def facts(command: PlaceOrder, promise: Promise, paid: Sequence[PaymentFacts], seller: Seller) -> Facts:
+def units(command: PlaceOrder, promise: Promise) -> Units:
+    """Where the units of all its lines are."""
+    return Units(
+        quantity=sum([line.quantity for line in command.lines]),
+        allocated=sum([taken.quantity for taken in promise.allocations]),
+        backordered=sum([taken.quantity for taken in promise.backorders]),
+    )
+
+
+def facts(placed: Units, paid: Sequence[PaymentFacts], seller: Seller) -> Facts:
     """What would be read of the order once it is written."""
     return Facts(
-        units=Units(
-            quantity=sum(line.quantity for line in command.lines),
-            allocated=sum(taken.quantity for taken in promise.allocations),
-            backordered=sum(taken.quantity for taken in promise.backorders),
-        ),
+        units=placed,
         delivered=0,
         in_trouble=0,
         work_begun=False,
@@ -122,6 +127,7 @@ def lines(
     line_ids: Sequence[UUID],
 ) -> list[dict[str, Any]]:
     """The lines, in the order given."""
+    allocated, backordered = _by_line(promise.allocations), _by_line(promise.backorders)
     return [
         {
             "id": line_ids[index],
@@ -132,8 +138,8 @@ def lines(
             "name": line.name or product.name,
             "external_id": line.external_id,
             "quantity": line.quantity,
-            "quantity_allocated": promise.allocated(index),
-            "quantity_backordered": promise.backordered(index),
+            "quantity_allocated": allocated.get(index, 0),
+            "quantity_backordered": backordered.get(index, 0),
             "currency": change.order.currency,
             "unit_price": amounts.undiscounted // line.quantity,
             "discount_total": amounts.discount,
@@ -147,6 +153,13 @@ def lines(
             zip(command.lines, products, priced.lines, strict=True)
         )
     ]
+
+
+def _by_line(parts: Sequence[Taken]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for part in parts:
+        found[part.line] = found.get(part.line, 0) + part.quantity
+    return found
 
 
 async def add_adjustments(
@@ -193,17 +206,17 @@ async def add_adjustments(
     await session.add(OrderTaxLine, taxes)
 
 
-def placed(command: PlaceOrder, order: NewOrder, priced: PricedOrder, promise: Promise) -> Event:
+def event(order: NewOrder, placed: Units) -> Event:
     return Event(
         type=EventType.ORDER_PLACED,
         subject_kind=ORDER_KIND,
         subject_id=order.id,
         to_status=OrderStatus.PENDING,
         details={
-            "units": sum(line.quantity for line in command.lines),
-            "allocated": sum(promise.allocated(index) for index in range(len(command.lines))),
-            "backordered": sum(promise.backordered(index) for index in range(len(command.lines))),
-            "total": priced.total,
+            "units": placed.quantity,
+            "allocated": placed.allocated,
+            "backordered": placed.backordered,
+            "total": order.original_total,
             "currency": order.currency,
         },
     )

@@ -265,17 +265,18 @@ async def _write(session: Session, order: _Placing, now: datetime) -> None:
     await session.add(OrderLine, lines)
     await placed_rows.add_adjustments(session, change, command, priced, line_ids)
     await promises.keep(session, change, promise, line_ids)
-    change.record(placed_rows.placed(command, row, priced, promise))
+    units = placed_rows.units(command, promise)
+    change.record(placed_rows.event(row, units))
     paid = []
     if command.payment is not None and priced.total > 0:
         paid.append((await payments.insert_payment(session, change, command.payment))[1])
     await save_new(
         session,
         change,
-        placed_rows.facts(command, promise, paid, offer.seller),
-        allocated=[
-            Unassigned(location_id, line_ids[line], offer.products[line].id, units)
-            for (location_id, line), units in promise.by_location().items()
+        placed_rows.facts(units, paid, offer.seller),
+        allocated=lambda: [
+            Unassigned(location_id, line_ids[line], offer.products[line].id, quantity)
+            for (location_id, line), quantity in promise.by_location().items()
         ],
         unless={NUMBER_CONSTRAINT: _number_taken(offer.number)},
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,8 +22,7 @@ from services.order_changes import OrderChange
 from services.stock_changes import Claim, LockedLevel
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What one line asks for."""
 
     product_id: UUID
@@ -30,16 +31,14 @@ class Wanted:
     backorderable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """Units of a level that a reservation already holds for whoever asks."""
 
     level_id: UUID
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """Units of a level promised to (or owed to) the line with index `line`."""
 
     line: int
@@ -47,7 +46,7 @@ class Taken:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Promise:
     """What can be promised, with the levels locked that keep it; nothing is written yet."""
 
@@ -56,11 +55,13 @@ class Promise:
     backorders: tuple[Taken, ...]
     held: tuple[Held, ...]
 
-    def allocated(self, line: int) -> int:
-        return sum(taken.quantity for taken in self.allocations if taken.line == line)
-
-    def backordered(self, line: int) -> int:
-        return sum(taken.quantity for taken in self.backorders if taken.line == line)
+    @cached_property
+    def claims(self) -> list[Claim]:
+        return [
+            *[Claim(level_id=taken.level_id, allocated=taken.quantity) for taken in self.allocations],
+            *[Claim(level_id=taken.level_id, backordered=taken.quantity) for taken in self.backorders],
+            *[Claim(level_id=line.level_id, reserved=-line.quantity) for line in self.held],
+        ]
 
     def by_location(self) -> dict[tuple[UUID, int], int]:
         """Allocated units by location and line, in this order."""
@@ -69,14 +70,6 @@ class Promise:
             place = self.levels[taken.level_id].location_id, taken.line
             units[place] = units.get(place, 0) + taken.quantity
         return dict(sorted(units.items()))
-
-    @property
-    def claims(self) -> list[Claim]:
-        return [
-            *(Claim(level_id=taken.level_id, allocated=taken.quantity) for taken in self.allocations),
-            *(Claim(level_id=taken.level_id, backordered=taken.quantity) for taken in self.backorders),
-            *(Claim(level_id=line.level_id, reserved=-line.quantity) for line in self.held),
-        ]
 
 
 class Supply:
@@ -141,15 +134,15 @@ async def promise(
     found = supply.of(channel_id, skus)
     shelves = _shelves(found, held, skus, buffer)
     ranks = {level.location_id: rank for level, rank in found}
-    short = _owed(demand, shelves)
-    if short:
+    backorderable = {wanted.sku for wanted in demand if wanted.backorderable}
+    if backorderable and (short := _owed(demand, shelves)):
         owed = {product_id: skus[product_id] for product_id in short}
         await _where_to_owe(session, supply, channel_id, owed, shelves, ranks)
     placement = allocation.allocate(
         [Demand(index, wanted.sku, wanted.quantity) for index, wanted in enumerate(demand)],
-        {key: sum(units for _, units in shelf) for key, shelf in shelves.items()},
+        {key: sum([units for _, units in shelf]) for key, shelf in shelves.items()},
         ranks,
-        {wanted.sku for wanted in demand if wanted.backorderable},
+        backorderable,
     )
     promised = Promise(
         levels=supply.levels,
@@ -247,7 +240,7 @@ def _take(
     parts: Sequence[allocation.Promise], shelves: Mapping[tuple[str, UUID], Shelf]
 ) -> tuple[Taken, ...]:
     """Units of a location as units of its levels."""
-    left = {key: list(shelf) for key, shelf in shelves.items()}
+    left = {(part.sku, part.location): list(shelves[part.sku, part.location]) for part in parts}
     taken: list[Taken] = []
     for part in parts:
         missing = part.quantity

@@ -65,8 +65,7 @@ class Movement:
     occurred_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A change of what is promised from a level, in units; any sign."""
 
     level_id: UUID
@@ -176,7 +175,8 @@ async def ensure_levels(
     return {(row.product_id, row.location_id): row.id for row in found}
 
 
-_DELTAS = ("sellable", "damaged", "quarantine", "display", "allocated", "reserved", "backordered")
+_CLAIMED = Claim._fields[1:]
+_DELTAS = ("sellable", "damaged", "quarantine", "display", *_CLAIMED)
 
 
 @cache
@@ -221,13 +221,12 @@ class Change:
         """By level and column; levels of which nothing changes are left out."""
         deltas: dict[UUID, dict[str, int]] = {}
         for movement in self.movements:
-            delta = deltas.setdefault(movement.level_id, dict.fromkeys(_DELTAS, 0))
-            delta[movement.bucket.lower()] += movement.quantity
-        for claim in self.claims:
-            delta = deltas.setdefault(claim.level_id, dict.fromkeys(_DELTAS, 0))
-            delta["allocated"] += claim.allocated
-            delta["reserved"] += claim.reserved
-            delta["backordered"] += claim.backordered
+            _add(deltas.setdefault(movement.level_id, {}), movement.bucket.lower(), movement.quantity)
+        for level_id, *units in self.claims:
+            delta = deltas.setdefault(level_id, {})
+            for name, change in zip(_CLAIMED, units, strict=True):
+                if change:
+                    _add(delta, name, change)
         # Movements that cancel out still belong in the ledger: a reconciliation and its departure.
         moved = {movement.level_id for movement in self.movements}
         return {
@@ -271,9 +270,9 @@ async def apply_all(
         for level_id, delta in change.deltas().items():
             before = after[level_id]
             after[level_id] = level = _changed_by(before, delta)
-            total = sums.setdefault(level_id, dict.fromkeys(_DELTAS, 0))
+            total = sums.setdefault(level_id, {})
             for name, units in delta.items():
-                total[name] += units
+                _add(total, name, units)
             aggregate = events.Aggregate(kind=AggregateKind.STOCK_LEVEL, id=level_id, version=before.version)
             outbox += events.rows(
                 aggregate, [_changed(level, delta)], actor=change.actor, now=now, origin=change.origin
@@ -285,19 +284,23 @@ async def apply_all(
     if not sums:
         return levels
     ids = sorted(sums)
-    names = tuple(name for name in _DELTAS if any(sums[level_id][name] for level_id in ids))
+    names = tuple([name for name in _DELTAS if any(total.get(name) for total in sums.values())])
     await session.execute(
         _apply(names),
         {
             "ids": ids,
             "steps": [after[level_id].version - levels[level_id].version for level_id in ids],
-            **{name: [sums[level_id][name] for level_id in ids] for name in names},
+            **{name: [sums[level_id].get(name, 0) for level_id in ids] for name in names},
             "now": now,
         },
     )
     await session.add(StockMovement, ledger)
     await session.add(Outbox, outbox)
     return after
+
+
+def _add(sums: dict[str, int], name: str, units: int) -> None:
+    sums[name] = sums.get(name, 0) + units
 
 
 def _changed_by(level: LockedLevel, delta: dict[str, int]) -> LockedLevel:
