@@ -36,9 +36,6 @@ class Slow(Exception):
     pass
 
 
-_REQUIRED = object()
-
-
 def _fields(selected: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[Any]:
     """Every selection below, each fragment once."""
     seen: set[str] = set()
@@ -225,33 +222,37 @@ class _Object:
 
     def __init__(self, type_: GraphQLInputObjectType) -> None:
         self._type = type_
-        self._fields: list[tuple[str, str, Coerce, Any]] | None = None
+        self._fields: dict[str, tuple[str, Coerce]] = {}
+        self._required: set[str] = set()
+        self._without: dict[str, Any] = {}
+        """What comes of an object without fields, and places for those that it must have."""
+
+    def _understand(self) -> None:
+        for name, field in self._type.fields.items():
+            out_name = field.out_name or name
+            self._fields[name] = out_name, coercer(field.type)
+            default = coerce_default_value(field)
+            if is_required_input_field(field):
+                self._required.add(name)
+            if default is not Undefined or name in self._required:
+                self._without[out_name] = default
 
     def __call__(self, value: Any) -> Any:
         if type(value) is not dict:
             raise Slow
-        if self._fields is None:
-            self._fields = [
-                (
-                    name,
-                    field.out_name or name,
-                    coercer(field.type),
-                    _REQUIRED if is_required_input_field(field) else coerce_default_value(field),
-                )
-                for name, field in self._type.fields.items()
-            ]
-        coerced, found = {}, 0
-        for name, out_name, coerce, default in self._fields:
-            given = value.get(name, Undefined)
-            if given is not Undefined:
-                found += 1
-                coerced[out_name] = coerce(given)
-            elif default is _REQUIRED:
-                raise Slow
-            elif default is not Undefined:
-                coerced[out_name] = default
-        if found != len(value):
+        if not self._fields:
+            self._understand()
+        if not self._required <= value.keys():
             raise Slow
+        coerced = self._without.copy()
+        for name, given in value.items():
+            field = self._fields.get(name)
+            if field is None:
+                raise Slow
+            coerced[field[0]] = field[1](given)
+        if len(coerced) > len(self._without):
+            # In the type's order, whatever the caller's: it is part of a plan's key.
+            coerced = {name: coerced[name] for name, _ in self._fields.values() if name in coerced}
         return self._type.out_type(coerced)
 
 
