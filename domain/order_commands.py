@@ -62,6 +62,9 @@ class Address:
         return {name: value for name, value in given.items() if value is not None}
 
 
+NO_ADDRESS = Address()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentIntent:
     """How the order is to be paid. `token` is what the provider needs; `amount` None means all of it."""
@@ -105,7 +108,7 @@ class PlaceOrder:
     sales_representative: str | None = None
     email: str | None = None
     phone: str | None = None
-    shipping_address: Address = field(default_factory=Address)
+    shipping_address: Address = NO_ADDRESS
     billing_address: Address | None = None
     note: str | None = None
     priority: int = 0
@@ -113,7 +116,7 @@ class PlaceOrder:
     shipping: tuple[Charge, ...] = ()
     fees: tuple[Charge, ...] = ()
     taxes: tuple[Tax, ...] = ()
-    stated: StatedTotals = field(default_factory=StatedTotals)
+    stated: StatedTotals | None = None
     payment: PaymentIntent | None = None
     reservation_id: UUID | None = None
     placed_at: datetime | None = None
@@ -126,9 +129,6 @@ class PlaceOrder:
         for line in self.lines:
             units[line.sku] = units.get(line.sku, 0) + line.quantity
         return units
-
-    def billed_to(self) -> Address:
-        return self.billing_address or self.shipping_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +213,7 @@ def check_priority(checks: Checks, priority: int | None) -> None:
 
 def check_address(checks: Checks, address: Address | None, *at: str) -> None:
     """Every part is one line of text; a country code is one."""
-    if address is None:
+    if address is None or address is NO_ADDRESS:
         return
     for name, value in address.to_json().items():
         checks.text(value, text.MAX_LINE, *at, _ADDRESS_FIELDS[name])

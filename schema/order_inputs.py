@@ -15,6 +15,7 @@ from domain.errors import InvalidInput, Refused
 from domain.ids import Prefix, parse_id
 from domain.money import require_currency
 from domain.order_commands import (
+    NO_ADDRESS,
     Address,
     CancelOrder,
     CancelUnits,
@@ -149,11 +150,16 @@ class OrderPlaceLineInput:
             quantity=self.quantity,
             unit_price=optional_minor_units(self.unit_price, currency, *at, "unitPrice"),
             discounts=tuple(
-                discount.to_discount(currency, *at, "discounts", str(index))
-                for index, discount in enumerate(self.discounts)
+                [
+                    discount.to_discount(currency, *at, "discounts", str(index))
+                    for index, discount in enumerate(self.discounts)
+                ]
             ),
             taxes=tuple(
-                tax.to_tax(currency, *at, "taxLines", str(index)) for index, tax in enumerate(self.tax_lines)
+                [
+                    tax.to_tax(currency, *at, "taxLines", str(index))
+                    for index, tax in enumerate(self.tax_lines)
+                ]
             ),
             external_id=self.external_id,
             name=self.name,
@@ -171,6 +177,17 @@ class StatedTotalsInput:
     fee_total: Decimal | None = None
     tax_total: Decimal | None = None
     total: Decimal | None = None
+
+    def to_totals(self, currency: str, lines: tuple[int | None, ...]) -> StatedTotals:
+        return StatedTotals(
+            subtotal=optional_minor_units(self.subtotal, currency, "stated", "subtotal"),
+            discount_total=optional_minor_units(self.discount_total, currency, "stated", "discountTotal"),
+            shipping_total=optional_minor_units(self.shipping_total, currency, "stated", "shippingTotal"),
+            fee_total=optional_minor_units(self.fee_total, currency, "stated", "feeTotal"),
+            tax_total=optional_minor_units(self.tax_total, currency, "stated", "taxTotal"),
+            total=optional_minor_units(self.total, currency, "stated", "total"),
+            lines=lines,
+        )
 
 
 @strawberry.input(
@@ -219,56 +236,54 @@ class OrderPlaceInput:
 
     def to_command(self) -> PlaceOrder:
         currency = require_currency(self.currency_code, field=("currencyCode",))
-        stated = self.stated or StatedTotalsInput()
         return PlaceOrder(
             channel_id=parse_id(self.channel_id, Prefix.CHANNEL, field=("channelId",)),
             currency=currency,
-            lines=tuple(line.to_line(currency, "lines", str(index)) for index, line in enumerate(self.lines)),
+            lines=tuple(
+                [line.to_line(currency, "lines", str(index)) for index, line in enumerate(self.lines)]
+            ),
             number=self.number,
-            external_ids=tuple(ExternalId(system=one.system, id=one.id) for one in self.external_ids),
+            external_ids=tuple([ExternalId(system=one.system, id=one.id) for one in self.external_ids]),
             customer_id=parse_optional_id(self.customer_id, Prefix.CUSTOMER, "customerId"),
             company_id=parse_optional_id(self.company_id, Prefix.COMPANY, "companyId"),
             sales_representative=self.sales_representative,
             email=self.email,
             phone=self.phone,
-            shipping_address=(self.shipping_address or AddressInput()).to_address(),
+            shipping_address=self.shipping_address.to_address() if self.shipping_address else NO_ADDRESS,
             billing_address=self.billing_address.to_address() if self.billing_address else None,
             note=self.note,
             priority=self.priority,
             discounts=tuple(
-                discount.to_discount(currency, "discounts", str(index))
-                for index, discount in enumerate(self.discounts)
+                [
+                    discount.to_discount(currency, "discounts", str(index))
+                    for index, discount in enumerate(self.discounts)
+                ]
             ),
             shipping=_charges(self.shipping, currency, "shipping"),
             fees=_charges(self.fees, currency, "fees"),
             taxes=tuple(
-                tax.to_tax(currency, "taxLines", str(index)) for index, tax in enumerate(self.tax_lines)
+                [tax.to_tax(currency, "taxLines", str(index)) for index, tax in enumerate(self.tax_lines)]
             ),
-            stated=StatedTotals(
-                subtotal=optional_minor_units(stated.subtotal, currency, "stated", "subtotal"),
-                discount_total=optional_minor_units(
-                    stated.discount_total, currency, "stated", "discountTotal"
-                ),
-                shipping_total=optional_minor_units(
-                    stated.shipping_total, currency, "stated", "shippingTotal"
-                ),
-                fee_total=optional_minor_units(stated.fee_total, currency, "stated", "feeTotal"),
-                tax_total=optional_minor_units(stated.tax_total, currency, "stated", "taxTotal"),
-                total=optional_minor_units(stated.total, currency, "stated", "total"),
-                lines=tuple(
-                    optional_minor_units(line.total, currency, "lines", str(index), "total")
-                    for index, line in enumerate(self.lines)
-                ),
-            ),
+            stated=self._stated(currency),
             payment=self.payment.to_intent(currency, "payment") if self.payment else None,
             reservation_id=parse_optional_id(self.reservation_id, Prefix.RESERVATION, "reservationId"),
             placed_at=self.placed_at,
             metadata=metadata_of(self.metadata, "metadata"),
         )
 
+    def _stated(self, currency: str) -> StatedTotals | None:
+        if self.stated is None and all(line.total is None for line in self.lines):
+            return None
+        stated = self.stated or StatedTotalsInput()
+        lines = [
+            optional_minor_units(line.total, currency, "lines", str(index), "total")
+            for index, line in enumerate(self.lines)
+        ]
+        return stated.to_totals(currency, tuple(lines))
+
 
 def _charges(charges: Sequence[ChargeInput], currency: str, name: str) -> tuple[Charge, ...]:
-    return tuple(charge.to_charge(currency, name, str(index)) for index, charge in enumerate(charges))
+    return tuple([charge.to_charge(currency, name, str(index)) for index, charge in enumerate(charges)])
 
 
 def parse_optional_id(text: str | None, prefix: Prefix, *field: str) -> UUID | None:

@@ -49,6 +49,8 @@ def new_order(
 ) -> NewOrder:
     seller, buyer = offer.seller, offer.buyer
     gate, collector = _gate(command, seller)
+    shipping_address = command.shipping_address.to_json()
+    billing_address = command.billing_address
     return NewOrder(
         id=order_id,
         channel_id=seller.id,
@@ -64,8 +66,8 @@ def new_order(
         sales_representative=command.sales_representative,
         email=command.email or (buyer.email if buyer is not None else None),
         phone=command.phone or (buyer.phone if buyer is not None else None),
-        shipping_address=command.shipping_address.to_json(),
-        billing_address=command.billed_to().to_json(),
+        shipping_address=shipping_address,
+        billing_address=shipping_address if billing_address is None else billing_address.to_json(),
         note=command.note,
         priority=command.priority,
         release_gate=gate,

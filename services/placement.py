@@ -130,7 +130,8 @@ def _price(order: _Placing) -> None:
         fees=command.fees,
         taxes=command.taxes,
     )
-    verify(order.priced, command.stated, seller.currency)
+    if command.stated is not None:
+        verify(order.priced, command.stated, seller.currency)
     if command.payment is not None and order.priced.total > 0:
         payments.amount_asked(command.payment, order.priced.total, seller.currency)
 

@@ -165,7 +165,13 @@ def _object_shapes(type_: GraphQLInputObjectType, sorts: frozenset[str]) -> tupl
     def fixed_shape(value: Any) -> Any:
         if not isinstance(value, dict):
             return _presence(value)
-        return tuple([(name, members[name][0](value[name])) for name in value if name in members])
+        return tuple(
+            [
+                name if given is None else (name, members[name][0](given))
+                for name, given in value.items()
+                if name in members
+            ]
+        )
 
     def inlined_shape(value: Any) -> Any:
         if not isinstance(value, dict):
