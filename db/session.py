@@ -7,7 +7,7 @@ use case says what it does in the order it does it, and pays few round trips for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVarTuple, cast, overload
 
@@ -67,7 +67,7 @@ class Session:
         self._begun = False
         self._gathered: list[_Write] = []
         self._touched: frozenset[str] = frozenset()
-        self._unless: dict[str, Exception] = {}
+        self._unless: dict[str, Callable[[], Exception]] = {}
 
     @overload
     async def execute(
@@ -133,11 +133,11 @@ class Session:
         table: type[Any] | sa.Table,
         rows: Sequence[Parameters],
         *,
-        unless: Mapping[str, Exception] | None = None,
+        unless: Mapping[str, Callable[[], Exception]] | None = None,
     ) -> None:
         """Insert rows that all have the same columns; sent with the other writes.
 
-        `unless`: what to raise, by the name of the unique constraint that stands against a row.
+        `unless`: what makes the exception to raise, by the name of the unique constraint that stands against a row.
         """
         if not rows:
             return
@@ -175,7 +175,7 @@ class Session:
             await self._fetch(_combined(tuple(texts)), values)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name in unless:
-                raise unless[error.constraint_name] from error
+                raise unless[error.constraint_name]() from error
             raise
 
     async def driver(self) -> asyncpg.Connection[Any]:

@@ -148,12 +148,12 @@ async def save_new(
     facts: Facts,
     *,
     allocated: Callable[[], Sequence[Unassigned]],
-    unless: Mapping[str, Refused],
+    unless: Mapping[str, Callable[[], Refused]],
 ) -> None:
     """The same for an order that is not written yet: nothing needs to be read, and it is written once.
 
     `facts` and, asked for where its units may be sent at once, `allocated` are what would be read.
-    `unless`: why the order may yet be refused, by the constraint that says so.
+    `unless`: what says why the order may yet be refused, by the constraint that says so.
     """
     if _settled(change, facts):
         await release.open_orders(session, change, allocated())

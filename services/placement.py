@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -279,5 +280,5 @@ async def _write(session: Session, order: _Placing, now: datetime) -> None:
             Unassigned(location_id, line_ids[line], offer.products[line].id, quantity)
             for (location_id, line), quantity in promise.by_location().items()
         ],
-        unless={NUMBER_CONSTRAINT: _number_taken(offer.number)},
+        unless={NUMBER_CONSTRAINT: partial(_number_taken, offer.number)},
     )

@@ -136,7 +136,7 @@ async def test_a_constraint_says_what_it_was_told_to_say(watched: Watched) -> No
         await session.add(Location, [location("a")])
     with pytest.raises(Taken):
         async with watched.engine.begin(gathering=True) as session:
-            await session.add(Location, [location("a")], unless={"uq_location_code": Taken()})
+            await session.add(Location, [location("a")], unless={"uq_location_code": Taken})
     with pytest.raises(asyncpg.UniqueViolationError):
         async with watched.engine.begin(gathering=True) as session:
             await session.add(Location, [location("a")])
