@@ -158,6 +158,8 @@ class OrderMoney:
 
     @classmethod
     def of(cls, payments: Sequence[PaymentFacts]) -> OrderMoney:
+        if not payments:
+            return NO_MONEY
         return cls(
             captured=sum(payment.sums.captured for payment in payments),
             refunded=sum(payment.sums.refunded for payment in payments),
@@ -168,6 +170,9 @@ class OrderMoney:
             covered=sum(payment.covered for payment in payments),
             states=tuple(payment.state for payment in payments),
         )
+
+
+NO_MONEY = OrderMoney()
 
 
 def payment_status(due: int, money: OrderMoney) -> PaymentStatus:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from domain.errors import InvalidInput, Refused
 from domain.money import MAX_AMOUNT, format_amount, round_half_up, spread
@@ -56,8 +57,7 @@ class Charge:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineToPrice:
+class LineToPrice(NamedTuple):
     unit_price: int
     quantity: int
     discounts: tuple[Discount, ...] = ()
@@ -77,8 +77,7 @@ class PricedTax:
     amount: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PricedLine:
+class PricedLine(NamedTuple):
     """`net` + `tax` = `gross`; `discount` has the line's own and its share of the order's discounts.
 
     `net` holds no tax, whether prices include it or not.

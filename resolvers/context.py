@@ -66,7 +66,8 @@ async def write(
     sent = {name: value for name, value in arguments.items() if name != "idempotencyKey"}
     fingerprint = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
     context: Context = info.context
-    return await context.unit_of_work.run(
+    # The executor runs a mutation in a task that outlives whoever waits for it.
+    return await context.unit_of_work.run_to_the_end(
         use_case,
         command,
         actor=context.principal,

@@ -6,6 +6,7 @@ written a moment later, many at once: a storm of refusals must not cost twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,9 +37,15 @@ class Call:
     request_id: str | None = None
 
 
-async def record(session: Session, call: Call, outcome: Any, *, actor: Principal, now: datetime) -> None:
-    """Add the row of a call that has done something, in its transaction."""
-    await session.execute(_INSERT, _row(call, actor, now, AuditOutcome.DONE, entity_id=_entity(outcome)))
+async def record(session: Session, done: Iterable[tuple[Call, Principal, Any]], *, now: datetime) -> None:
+    """Add the rows of calls that have done something, each with its actor and outcome, in their transaction."""
+    await session.add(
+        AuditEntry,
+        [
+            _row(call, actor, now, AuditOutcome.DONE, entity_id=_entity(outcome))
+            for call, actor, outcome in done
+        ],
+    )
 
 
 class RefusedCalls:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.base import new_id
@@ -19,7 +19,7 @@ from domain.events import AggregateKind, EventType
 from domain.orders import Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that doubles what it costs, and an order makes several
 class Event:
     """One thing that happened to `subject`, a part of an aggregate.
 
@@ -39,8 +39,7 @@ class Event:
     occurred_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """What the events belong to, its version before them, and the ids that decide who sees them."""
 
     kind: AggregateKind

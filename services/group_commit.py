@@ -132,9 +132,10 @@ class GroupCommit:
             for member, result in zip(members, results, strict=True)
             if not isinstance(result, Refused)
         ]
-        for member, result in done:
-            if member.call is not None:
-                await audit.record(session, member.call, result, actor=member.asking.actor, now=now)
+        calls = [
+            (member.call, member.asking.actor, result) for member, result in done if member.call is not None
+        ]
+        await audit.record(session, calls, now=now)
         await idempotency.finish(session, [(member.held, result) for member, result in done])
         refused = set(members) - {member for member, _ in done}
         await idempotency.let_go(session, [member.held for member in refused])

@@ -86,20 +86,24 @@ class UnitOfWork:
         that stops waiting does not stop the work: a COMMIT that was begun is always
         finished.
         """
-        work = asyncio.ensure_future(self._audited(use_case, command, actor, key or Key.of(None), call))
-        return await asyncio.shield(work)
+        work = self.run_to_the_end(use_case, command, actor=actor, key=key, call=call)
+        return await asyncio.shield(asyncio.ensure_future(work))
 
-    async def _audited(
+    async def run_to_the_end(
         self,
         use_case: UseCase[Command, Result],
         command: Command,
+        *,
         actor: Principal,
-        key: Key,
-        call: Call | None,
+        key: Key | None = None,
+        call: Call | None = None,
     ) -> Result:
-        """`call` goes into the audit: by the transaction that does it, or as refused."""
+        """The same, for a caller in a task of its own that nobody stops.
+
+        `call` goes into the audit: by the transaction that does it, or as refused.
+        """
         try:
-            return await self._run(use_case, command, actor, key, call)
+            return await self._run(use_case, command, actor, key or Key.of(None), call)
         except Refused as refused:
             if call is not None:
                 self.refused.note(call, refused.errors[0].code, actor=actor, now=datetime.now(UTC))
@@ -156,7 +160,7 @@ class UnitOfWork:
             now = await idempotency.take(session, actor.account, key)
             outcome = await use_case(session, command, actor=actor, now=now)
             if call is not None:
-                await audit.record(session, call, outcome, actor=actor, now=now)
+                await audit.record(session, [(call, actor, outcome)], now=now)
             await idempotency.finish(session, [((actor.account, key.key), outcome)])
         self._on_commit()
         return outcome
