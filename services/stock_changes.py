@@ -175,8 +175,7 @@ async def ensure_levels(
     return {(row.product_id, row.location_id): row.id for row in found}
 
 
-_CLAIMED = Claim._fields[1:]
-_DELTAS = ("sellable", "damaged", "quarantine", "display", *_CLAIMED)
+_DELTAS = ("sellable", "damaged", "quarantine", "display", "allocated", "reserved", "backordered")
 
 
 @cache
@@ -222,11 +221,14 @@ class Change:
         deltas: dict[UUID, dict[str, int]] = {}
         for movement in self.movements:
             _add(deltas.setdefault(movement.level_id, {}), movement.bucket.lower(), movement.quantity)
-        for level_id, *units in self.claims:
-            delta = deltas.setdefault(level_id, {})
-            for name, change in zip(_CLAIMED, units, strict=True):
-                if change:
-                    _add(delta, name, change)
+        for claim in self.claims:
+            delta = deltas.setdefault(claim.level_id, {})
+            if claim.allocated:
+                _add(delta, "allocated", claim.allocated)
+            if claim.reserved:
+                _add(delta, "reserved", claim.reserved)
+            if claim.backordered:
+                _add(delta, "backordered", claim.backordered)
         # Movements that cancel out still belong in the ledger: a reconciliation and its departure.
         moved = {movement.level_id for movement in self.movements}
         return {
