@@ -105,9 +105,13 @@ def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:
     for name, value in event.items():
         if name.lower() in SECRET_NAMES:
             event[name] = HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            event[name] = PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}", value)
+        elif isinstance(value, str):
+            event[name] = without_password(value)
     return event
+
+
+def without_password(text: str) -> str:
+    return PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}", text) if "://" in text else text
 
 
 def printable_values(_: Any, __: str, event: EventDict) -> EventDict:
@@ -181,7 +185,7 @@ class RequestLog:
             if logging.root.isEnabledFor(logging.INFO):
                 self._line(
                     method=scope.get("method", "WEBSOCKET"),
-                    path=PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}", scope["path"]),
+                    path=without_password(scope["path"]),
                     status=status,
                     milliseconds=round((time.perf_counter() - started) * 1000, 2),
                     request_id=request_id,

@@ -127,9 +127,9 @@ async def promise(
     `buffer` units of each SKU are kept from this channel. Raises Refused with one
     InsufficientStock per SKU that falls short and may not be backordered.
     """
-    elsewhere = [line.level_id for line in held if line.level_id not in supply.levels]
-    for level in (await stock_changes.lock_levels(session, elsewhere)).values():
-        supply.add(level)
+    if elsewhere := [line.level_id for line in held if line.level_id not in supply.levels]:
+        for level in (await stock_changes.lock_levels(session, elsewhere)).values():
+            supply.add(level)
     skus = {wanted.product_id: wanted.sku for wanted in demand}
     found = supply.of(channel_id, skus)
     shelves = _shelves(found, held, skus, buffer)

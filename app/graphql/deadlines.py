@@ -17,8 +17,7 @@ class Deadlines:
     def deadline(self) -> Deadline:
         return Deadline(self)
 
-    def start(self, deadline: Deadline) -> None:
-        loop = asyncio.get_running_loop()
+    def start(self, deadline: Deadline, loop: asyncio.AbstractEventLoop) -> None:
         self._running[deadline] = ends = loop.time() + self._seconds
         if self._timer is None:
             self._timer = loop.call_at(ends, self._expire)
@@ -48,12 +47,13 @@ class Deadline:
         self._expired = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline is for a task")
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._deadlines.start(self)
+        self._deadlines.start(self, loop)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
