@@ -8,6 +8,7 @@ no payload, and no relay.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 import time
@@ -38,6 +39,9 @@ _FIXED = "01900000-"
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NUMBER = re.compile(r"\d{7,}")
+_VERSION = re.compile(r'"version":\d+')
+_versions = itertools.count(1_000_000)
+"""Levels keep their ids, so that their events need versions that nobody has had."""
 
 Sent = tuple[str, tuple[Any, ...]]
 
@@ -151,7 +155,8 @@ def _renewed(statements: list[Sent]) -> list[Sent]:
         if isinstance(value, UUID) and value.version == 7 and not str(value).startswith(_FIXED):
             return made.setdefault(value, new_id())
         if isinstance(value, str) and value.startswith("[{"):
-            return _ID.sub(lambda found: str(new(UUID(found[0]))), value)
+            renewed = _ID.sub(lambda found: str(new(UUID(found[0]))), value)
+            return _VERSION.sub(lambda _: f'"version":{next(_versions)}', renewed)
         if type(value) is str and (value.startswith("bare-") or _NUMBER.fullmatch(value)):
             return made.setdefault(value, f"bare-{uuid4()}")
         return value
