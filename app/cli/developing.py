@@ -138,7 +138,7 @@ def settings(
         print(module.documentation())  # noqa: T201 - as it is, for a file
         return
     in_force = module.load()
-    for (variable, _, unit, meaning), name in zip(module.rows(), module.Settings.model_fields, strict=True):
-        value = getattr(in_force, name)
+    for variable, _, unit, meaning in module.rows():
+        value = getattr(in_force, variable.removeprefix(module.PREFIX).lower())
         shown = "not set" if value is None else f"{value} {unit}".rstrip()
         out.print(f"[bold]{variable}[/bold]  {shown}\n    {meaning}")

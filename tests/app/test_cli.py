@@ -72,6 +72,17 @@ def execute(url: str, statement: str, *values: object) -> object:
     return asyncio.run(work())
 
 
+def test_settings_are_shown_with_their_own_values(oms: Run) -> None:
+    lines = oms("settings", OMS_COST_LIMIT="1234", OMS_LIVE_DRAIN_SECONDS="3.5").stdout.splitlines()
+    assert {
+        "OMS_PORT  8000",
+        "OMS_COST_LIMIT  1234 points",
+        "OMS_LIVE_DRAIN_SECONDS  3.5 seconds",
+        "OMS_LIVE_QUEUE_EVENTS  64 events",
+        "OMS_DATABASE_URL  not set",
+    } <= set(lines)
+
+
 @pytest.mark.parametrize(
     "command",
     ["up", "serve", "worker", "migrate", "check", "backup", "restore", "token", "demo", "import", "test", "schema",
