@@ -8,7 +8,6 @@ no payload, and no relay.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import re
 import time
@@ -39,9 +38,6 @@ _FIXED = "01900000-"
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NUMBER = re.compile(r"\d{7,}")
-_VERSION = re.compile(r'"version":\d+')
-_versions = itertools.count(1_000_000)
-"""Levels keep their ids, so that their events need versions that nobody has had."""
 
 Sent = tuple[str, tuple[Any, ...]]
 
@@ -155,8 +151,7 @@ def _renewed(statements: list[Sent]) -> list[Sent]:
         if isinstance(value, UUID) and value.version == 7 and not str(value).startswith(_FIXED):
             return made.setdefault(value, new_id())
         if isinstance(value, str) and value.startswith("[{"):
-            renewed = _ID.sub(lambda found: str(new(UUID(found[0]))), value)
-            return _VERSION.sub(lambda _: f'"version":{next(_versions)}', renewed)
+            return _ID.sub(lambda found: str(new(UUID(found[0]))), value)
         if type(value) is str and (value.startswith("bare-") or _NUMBER.fullmatch(value)):
             return made.setdefault(value, f"bare-{uuid4()}")
         return value
