@@ -136,7 +136,7 @@ class Server:
             documents=self.documents,
             bounds=live_bounds(settings),
         )
-        self.unit_of_work = UnitOfWork(self.engine, on_commit=self.live.committed)
+        self.unit_of_work = UnitOfWork(self.engine, on_commit=self.live.poke)
         self._providers = providers.load(settings) if workers else {}
         self._workers = (
             Workers(settings, self.engine, self.unit_of_work, self._providers) if workers else None

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy.engine import URL, make_url
 
 from db.pool import NoConnection, Pool
-from db.session import Closing, Session
+from db.session import Session
 
 __all__ = [
     "LOCK_TIMEOUT_SECONDS",
@@ -79,39 +79,26 @@ class Engine:
 
     @asynccontextmanager
     async def begin(
-        self,
-        *,
-        gathering: bool = False,
-        closing: Closing | None = None,
-        lock_timeout_seconds: float | None = None,
+        self, *, gathering: bool = False, lock_timeout_seconds: float | None = None
     ) -> AsyncIterator[Session]:
         """One transaction, committed when the block ends and rolled back when it raises.
 
-        `gathering`, `closing`: see `Session`.
         `lock_timeout_seconds`: how long it waits for a lock, where that is not what the engine's others wait.
         """
-        async with self.connect(
-            gathering=gathering, closing=closing, lock_timeout_seconds=lock_timeout_seconds
-        ) as session:
+        async with self.connect(gathering=gathering, lock_timeout_seconds=lock_timeout_seconds) as session:
             yield session
             await session.commit()
 
     @asynccontextmanager
     async def connect(
-        self,
-        *,
-        gathering: bool = False,
-        closing: Closing | None = None,
-        lock_timeout_seconds: float | None = None,
+        self, *, gathering: bool = False, lock_timeout_seconds: float | None = None
     ) -> AsyncIterator[Session]:
         """A transaction that is rolled back unless the block commits it.
 
         Raises NoConnection when none is free in time.
         """
         connection = await self._pool.take()
-        session = Session(
-            connection, gathering=gathering, closing=closing, lock_timeout_seconds=lock_timeout_seconds
-        )
+        session = Session(connection, gathering=gathering, lock_timeout_seconds=lock_timeout_seconds)
         ended = False
         try:
             yield session

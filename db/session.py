@@ -22,9 +22,6 @@ from sqlalchemy.util import LRUCache
 from db import statements
 from db.statements import Insertion, Parameters, Prepared
 
-Closing = Mapping[str, Callable[[Insertion], str]]
-"""By table: what inserts its rows (`Insertion.document`) when nothing follows but the COMMIT. It may return rows."""
-
 Ts = TypeVarTuple("Ts")
 Rows = Result[*tuple[Any, ...]]
 
@@ -45,50 +42,28 @@ class _Write:
     rows: list[Parameters] = field(default_factory=list)
 
 
-CLOSING_TIMEOUT_SECONDS = 5
-"""How long a transaction with a closing statement may keep everybody waiting whose process or network stands still."""
-
-
 class Session:
     """Runs SQLAlchemy Core statements on an asyncpg connection, each compiled once.
 
     `gathering`: writes that return nothing may wait for others; otherwise each is sent at once.
-    `closing`: what takes the place of INSERTs in the statement before the COMMIT; `closed_with` is what it returned.
     Errors are the driver's own (`asyncpg.PostgresError`); a gathered write raises them
     when it is sent.
     """
 
-    __slots__ = (
-        "_begin_with",
-        "_begun",
-        "_closing",
-        "_driver",
-        "_gathered",
-        "_gathering",
-        "_touched",
-        "_unless",
-        "closed_with",
-    )
+    __slots__ = ("_begin_with", "_begun", "_driver", "_gathered", "_gathering", "_touched", "_unless")
 
     def __init__(
         self,
         driver: asyncpg.Connection[Any],
         *,
         gathering: bool = False,
-        closing: Closing | None = None,
         lock_timeout_seconds: float | None = None,
     ) -> None:
         self._driver = driver
         self._begin_with = "BEGIN"
-        if closing:
-            self._begin_with += (
-                f"; SET LOCAL idle_in_transaction_session_timeout = {CLOSING_TIMEOUT_SECONDS * 1000}"
-            )
         if lock_timeout_seconds is not None:
             self._begin_with += f"; SET LOCAL lock_timeout = {int(lock_timeout_seconds * 1000)}"
         self._gathering = gathering
-        self._closing = closing or {}
-        self.closed_with: Sequence[Any] = ()
         self._begun = False
         self._gathered: list[_Write] = []
         self._touched: frozenset[str] = frozenset()
@@ -182,17 +157,12 @@ class Session:
         if not self._gathering:
             await self.flush()
 
-    async def flush(self, *, last: bool = False) -> None:
-        """Send what was gathered, in one statement; a driver's error is that of any part of it.
-
-        `last`: nothing follows but the COMMIT.
-        """
+    async def flush(self) -> None:
+        """Send what was gathered, in one statement; a driver's error is that of any part of it."""
         if not self._gathered:
             return
         gathered, self._gathered, self._touched = self._gathered, [], frozenset()
-        closing = self._taken_out(gathered) if last and self._closing else None
-        texts: list[str] = []
-        values: list[Any] = []
+        texts, values = [], []
         for write in gathered:
             if write.insertion is not None:
                 texts.append(write.insertion.text(write.rows))
@@ -200,27 +170,13 @@ class Session:
             else:
                 texts.append(write.text)
                 values += write.values
-        if closing is not None:
-            how, rows = closing
-            texts.append(self._closing[how.table](how))
-            values += how.document(rows)
         unless, self._unless = self._unless, {}
         try:
-            records = await self._fetch(_combined(tuple(texts)), values)
+            await self._fetch(_combined(tuple(texts)), values)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name in unless:
                 raise unless[error.constraint_name]() from error
             raise
-        if closing is not None:
-            self.closed_with = records
-
-    def _taken_out(self, gathered: list[_Write]) -> tuple[Insertion, list[Parameters]] | None:
-        """The rows that the closing statement inserts otherwise, where they are of one shape."""
-        found = [write for write in gathered if not self._closing.keys().isdisjoint(write.tables)]
-        if len(found) != 1 or found[0].insertion is None:
-            return None
-        gathered.remove(found[0])
-        return found[0].insertion, found[0].rows
 
     async def driver(self) -> asyncpg.Connection[Any]:
         """The connection itself, in the transaction, with nothing left to send."""
@@ -229,7 +185,7 @@ class Session:
         return self._driver
 
     async def commit(self) -> None:
-        await self.flush(last=True)
+        await self.flush()
         if self._begun:
             await self._driver.execute("COMMIT")
             self._begun = False
@@ -292,7 +248,5 @@ def _combined(texts: tuple[str, ...]) -> str:
             numbered.append(statements.shifted(text, count))
             count += max((int(place) for place in statements.places(text)), default=0)
         clauses = ", ".join(f"w{number} AS ({text})" for number, text in enumerate(numbered[:-1]))
-        main = numbered[-1]
-        joined = f", {main.removeprefix('WITH ')}" if main.startswith("WITH ") else f" {main}"
-        found = _together[texts] = f"WITH {clauses}{joined}"
+        found = _together[texts] = f"WITH {clauses} {numbered[-1]}"
     return found

@@ -240,15 +240,13 @@ class Insertion:
         self._keys = keys
         self._made = {column.name: cast("sa.ColumnDefault", column.default).arg for column in made}
         self._converts = tuple(_column_convert(column) for column in columns)
-        self.names = [column.name for column in columns]
-        names = ", ".join(self.names)
+        names = ", ".join(column.name for column in columns)
         types = [_type_name(column.type) for column in columns]
         one = ", ".join(f"${place}::{name}" for place, name in enumerate(types, 1))
         row = ", ".join(f"{column.name} {name}" for column, name in zip(columns, types, strict=True))
         self._one = f"INSERT INTO {table.name} ({names}) VALUES ({one})"
-        self.rows = f"json_to_recordset($1::JSON) AS row ({row})"
-        """What `document` is as rows."""
-        self.many = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {self.rows}"
+        rows = f"json_to_recordset($1::JSON) AS row ({row})"
+        self.many = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {rows}"
 
     def text(self, rows: Sequence[Parameters]) -> str:
         return self._one if len(rows) == 1 else self.many

@@ -16,7 +16,7 @@ from typing import Any
 
 from db.engine import Engine, NoConnection, Session
 from domain.errors import Refused
-from services import audit, idempotency, relay
+from services import audit, idempotency
 from services.audit import Call
 from services.idempotency import Held, Key
 from services.joint import Apart, Asking, Many
@@ -34,10 +34,6 @@ LOCK_TIMEOUT_SECONDS = 0.25
 """What a group waits for a row or a rival's key: then only the call that needs it waits on, alone."""
 
 
-OnCommit = Callable[[Sequence[Any]], None]
-"""See `UnitOfWork`."""
-
-
 @dataclass(slots=True, eq=False)
 class _Member:
     asking: Asking[Any]
@@ -53,7 +49,7 @@ class _Member:
 class GroupCommit:
     """Runs calls of `many` in groups."""
 
-    def __init__(self, engine: Engine, many: Many[Any, Any], on_commit: OnCommit) -> None:
+    def __init__(self, engine: Engine, many: Many[Any, Any], on_commit: Callable[[], None]) -> None:
         self._engine = engine
         self._many = many
         self._on_commit = on_commit
@@ -97,13 +93,13 @@ class GroupCommit:
         otherwise: Exception = Apart()
         try:
             async with self._engine.begin(
-                gathering=True, closing=relay.AT_ONCE, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS
+                gathering=True, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS
             ) as session:
                 made = await self._do(session, group)
-                await session.flush(last=True)
+                await session.flush()
                 self._give_way(turn)
             answers = made
-            self._on_commit(session.closed_with)
+            self._on_commit()
         except NoConnection as error:
             otherwise = error
         except Exception:  # each will say by itself what is wrong with it

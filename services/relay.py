@@ -1,29 +1,20 @@
-"""How events get their positions in the log.
+"""The relay: committed outbox rows get their positions in the event log.
 
-Positions are dense and final: they are given under the lock of the relay's one row,
-which lasts until the COMMIT. Whoever holds it is the only one to give any, and nobody
-waits for it.
-
-A transaction whose last statement finds that row free and the outbox empty logs its
-events itself. It holds its aggregates' row locks, so that earlier events of theirs are
-committed, and being in no outbox they are in the log. Otherwise the events go to the
-outbox, and the relay moves them once they are committed, in the order of outbox ids. Within an
-aggregate that is the order of versions: an id is drawn while the aggregate's row lock
-is held, so the next writer draws a larger one, and whoever sees an event committed
+Positions are dense and final: they are given by one mover at a time, to rows that
+are committed already. The order is that of outbox ids, and within an aggregate
+that is the order of versions: an id is drawn while the aggregate's row lock is
+held, so the next writer draws a larger one, and whoever sees an event committed
 sees all earlier ones of its aggregate committed too.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from db import statements
 from db.engine import Session
 from db.events import EventLog, Outbox, Relay
-from db.session import Closing
 from services import feed
 
 BATCH = 1000
@@ -84,34 +75,3 @@ commit, is the fence between processes: whoever does not get it does not wait fo
 async def move(session: Session, limit: int = BATCH) -> int:
     """`MOVE` in the caller's transaction; returns how many rows were moved."""
     return len((await session.execute(MOVE, {"limit": limit})).all())
-
-
-_MATCHED = str(sa.insert(EventLog).returning(*feed.matched()).compile(dialect=statements.DIALECT))
-
-
-@cache
-def _logged_at_once(how: statements.Insertion) -> str:
-    """Inserts what was meant for the outbox, where it need not wait there; returns `feed.MATCHED` of what is logged."""
-    names = ", ".join(how.names)
-    given = ", ".join(f"given.{name}" for name in how.names)
-    return f"""WITH given AS MATERIALIZED (SELECT {names}, row_number() OVER () AS place FROM {how.rows}),
-        fence AS (
-            SELECT position FROM relay WHERE NOT EXISTS (SELECT FROM outbox) FOR UPDATE SKIP LOCKED
-        ),
-        logged AS (
-            INSERT INTO event_log (position, created_at, {names})
-            SELECT fence.position + given.place, now(), {given} FROM given, fence
-            RETURNING {_MATCHED.partition(" RETURNING ")[2]}
-        ),
-        advanced AS (
-            UPDATE relay SET position = fence.position + (SELECT count(*) FROM given) FROM fence
-        ),
-        kept AS (
-            INSERT INTO outbox ({names})
-            SELECT {names} FROM given WHERE NOT EXISTS (SELECT FROM fence) ORDER BY place
-        )
-        SELECT * FROM logged ORDER BY position"""
-
-
-AT_ONCE: Closing = {Outbox.__tablename__: _logged_at_once}
-"""For the last statement of a transaction that holds its aggregates' locks and commits next."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -19,9 +20,9 @@ import asyncpg
 from db.engine import Engine, NoConnection, Session
 from domain.access import Principal
 from domain.errors import Busy, Refused
-from services import audit, idempotency, relay
+from services import audit, idempotency
 from services.audit import Call, RefusedCalls
-from services.group_commit import GroupCommit, OnCommit
+from services.group_commit import GroupCommit
 from services.idempotency import Key, Repeated
 from services.joint import Apart, Asking, Joint
 
@@ -45,7 +46,6 @@ UNREACHABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """What the driver raises while the server restarts, is full, or ends our connection."""
 
@@ -62,13 +62,9 @@ class UseCase(Protocol[C_contra, R_co]):
 
 
 class UnitOfWork:
-    """Runs use cases on `engine`.
+    """Runs use cases on `engine`; `on_commit` is called after each commit, outside the transaction."""
 
-    `on_commit` is called after each commit, outside the transaction, with the events (`feed.MATCHED`)
-    that are in the log already; others may wait for the relay.
-    """
-
-    def __init__(self, engine: Engine, on_commit: OnCommit = lambda _: None) -> None:
+    def __init__(self, engine: Engine, on_commit: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._on_commit = on_commit
         self.refused = RefusedCalls()
@@ -160,11 +156,11 @@ class UnitOfWork:
         key: Key,
         call: Call | None,
     ) -> Result:
-        async with self._engine.begin(gathering=True, closing=relay.AT_ONCE) as session:
+        async with self._engine.begin(gathering=True) as session:
             now = await idempotency.take(session, actor.account, key)
             outcome = await use_case(session, command, actor=actor, now=now)
             if call is not None:
                 await audit.record(session, [(call, actor, outcome)], now=now)
             await idempotency.finish(session, [((actor.account, key.key), outcome)])
-        self._on_commit(session.closed_with)
+        self._on_commit()
         return outcome

@@ -39,7 +39,7 @@ log = structlog.get_logger("live")
 class Live:
     """Everything that follows the log in this process.
 
-    `committed` is for the unit of work's `on_commit`. `websocket` and `stream` serve
+    `poke` is for the unit of work's `on_commit`. `websocket` and `stream` serve
     connections; `drain` closes them, before the server stops listening to them.
     """
 
@@ -61,7 +61,7 @@ class Live:
         self.hub = Hub(asyncpg_dsn(database_url), self._reads, bounds)
         self.wake_ups = WakeUps(broadcast_url or database_url, self.hub.wake)
         self.relay = Relay(database_url, self._moved)
-        self.committed = self.relay.committed
+        self.poke: Callable[[], None] = self.relay.poke
         self.on_moved: Callable[[], None] = lambda: None
         """Called when this process's relay has moved events into the log."""
         self._operations = Operations(planner, execute, self.hub)

@@ -14,7 +14,7 @@ REFUSED = Counter(
     "oms_live_connections_refused", "Connections refused: too many, or the server was going away."
 )
 EVICTIONS = Counter("oms_live_evictions", "Readers cut off because they took nothing.")
-RELAYED = Counter("oms_relay_events", "Events that this process put into the log.")
+RELAYED = Counter("oms_relay_events", "Events that this process moved into the log.")
 RELAY_LAG = Gauge(
     "oms_relay_lag_seconds",
     "From an event's recording to its place in the log, for the newest; or for how long the oldest has waited.",

@@ -1,4 +1,4 @@
-"""The relay's loop: run at once when this process has left events for it, look around when others may have."""
+"""The relay's loop: run at once when this process has committed, look around when others may have."""
 
 from __future__ import annotations
 
@@ -41,25 +41,11 @@ class Relay:
         self._dsn = asyncpg_dsn(url)
         self._moved = moved
         self._poked = asyncio.Event()
-        self._last = float("-inf")
-        """When there was last something to move."""
         self._failures = 0
 
-    def committed(self, logged: Sequence[asyncpg.Record]) -> None:
-        """This process has committed: these events are in the log already; without any, some may wait."""
-        if logged:
-            self._tell(logged)
-        else:
-            self.poke()
-
     def poke(self) -> None:
-        """Events may wait, though perhaps for a moment in which another transaction gives positions."""
-        self._last = asyncio.get_running_loop().time()
+        """Something was committed in this process."""
         self._poked.set()
-
-    def _tell(self, rows: Sequence[asyncpg.Record]) -> None:
-        metrics.RELAYED.inc(len(rows))
-        self._moved(rows)
 
     async def run(self) -> None:
         while True:
@@ -97,19 +83,21 @@ class Relay:
         sql, _ = compiled(relay.MOVE)
         move = await connection.prepare(sql)
         time = asyncio.get_running_loop().time
+        last = time() - IDLE_SECONDS / OF_SILENCE
         while True:
             self._poked.clear()
             began = time()
             rows = await move.fetch(relay.BATCH)
             self._failures = 0
             if rows:
-                self._last = time()
-                self._tell(rows)
+                last = time()
+                metrics.RELAYED.inc(len(rows))
+                self._moved(rows)
                 if len(rows) == relay.BATCH:
                     continue
             if not rows or time() - began < BUSY_SECONDS:  # else many have gathered meanwhile
                 await asyncio.sleep(BUSY_SECONDS)
-            await self._pause(min(IDLE_SECONDS, (time() - self._last) * OF_SILENCE))
+            await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
 
     async def _pause(self, seconds: float) -> None:
         if seconds > BUSY_SECONDS:

@@ -32,7 +32,7 @@ async def run_worker(settings: Settings) -> None:
         wake_ups.announce()
 
     relay = Relay(url, moved)
-    workers = Workers(settings, engine, UnitOfWork(engine, on_commit=relay.committed), providers)
+    workers = Workers(settings, engine, UnitOfWork(engine, on_commit=relay.poke), providers)
     wake_ups = WakeUps(broadcast, workers.poke)
     background = [asyncio.create_task(relay.run()), asyncio.create_task(wake_ups.run())]
     try:

@@ -15,7 +15,7 @@ from domain.events import AggregateKind, EventType
 from domain.orders import Origin
 from services import events
 from services.events import Aggregate, Event
-from services.relay import AT_ONCE, move
+from services.relay import move
 
 NOW = datetime(2026, 1, 5, 12, 30, tzinfo=UTC)
 
@@ -27,12 +27,8 @@ async def write_events(
     *types: EventType,
     customer_id: UUID | None = None,
     channel_id: UUID | None = None,
-    at_once: bool = False,
 ) -> int:
-    """One transaction that records these of an order that is at `version`; returns the new one.
-
-    `at_once`: as the unit of work does it; otherwise they wait for the relay.
-    """
+    """One transaction that records these of an order that is at `version`; returns the new one."""
     aggregate = Aggregate(
         kind=AggregateKind.ORDER,
         id=order_id,
@@ -42,31 +38,20 @@ async def write_events(
         channel_id=channel_id,
     )
     happened = [Event(type=kind, subject_kind="ORDER", subject_id=order_id) for kind in types]
-    async with engine.begin(gathering=True, closing=AT_ONCE if at_once else None) as session:
+    async with engine.begin() as session:
         return await events.record(session, aggregate, happened, actor="test", now=NOW, origin=Origin.PLACED)
 
 
 async def write_many(
-    engine: AsyncEngine,
-    count: int,
-    *,
-    orders: Sequence[UUID] = (),
-    kind: EventType = EventType.ORDER_UPDATED,
-    mixed: bool = False,
+    engine: AsyncEngine, count: int, *, orders: Sequence[UUID] = (), kind: EventType = EventType.ORDER_UPDATED
 ) -> None:
-    """`count` transactions by four writers at once, each on orders of its own.
-
-    `mixed`: two of three would log at once.
-    """
+    """`count` transactions by four writers at once, each on orders of its own."""
 
     async def writer(own: Sequence[UUID], times: int) -> None:
         versions = dict.fromkeys(own, 0)
         for number in range(times):
             order_id = own[number % len(own)]
-            at_once = mixed and number % 3 > 0
-            versions[order_id] = await write_events(
-                engine, order_id, versions[order_id], kind, at_once=at_once
-            )
+            versions[order_id] = await write_events(engine, order_id, versions[order_id], kind)
 
     chosen = list(orders) or [uuid4() for _ in range(8)]
     shares = [chosen[number::4] for number in range(min(4, len(chosen)))]

@@ -62,7 +62,7 @@ async def test_a_subscriber_hears_of_an_event_within_a_moment_of_its_commit(
         await client.subscribe("1", f'subscription {{ orderEvents(orderId: "{order_id}") }}')
         await until(lambda: live.hub.subscribers)
         await write_events(engine, order_id, 0, EventType.ORDER_PLACED)
-        live.relay.poke()
+        live.poke()
         (event,) = await client.events("1", 1, within=0.5)
     assert (event["type"], event["version"], event["orderId"]) == ("ORDER_PLACED", 1, str(order_id))
 
@@ -72,7 +72,7 @@ async def test_events_of_other_orders_are_not_heard(served: str, live: Live, eng
         await client.subscribe("1", f'subscription {{ orderEvents(orderId: "{uuid4()}") }}')
         await until(lambda: live.hub.subscribers)
         await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
-        live.relay.poke()
+        live.poke()
         assert await client.silent()
 
 
@@ -88,7 +88,7 @@ async def test_a_guest_hears_of_its_own_order_and_only_what_customers_may_know(
         await write_events(
             engine, mine, 0, EventType.ORDER_HELD, EventType.ORDER_PLACED, EventType.ORDER_UPDATED
         )
-        live.relay.poke()
+        live.poke()
         (event,) = await client.events("1", 1)
         assert (event["orderId"], event["type"]) == (str(mine), "ORDER_PLACED")
         assert await client.silent()
@@ -99,7 +99,7 @@ async def test_a_cursor_goes_on_where_it_stands_and_then_live(
 ) -> None:
     order_id = uuid4()
     await write_events(engine, order_id, 0, *[EventType.ORDER_UPDATED] * 5)
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == 5)
     start = str(cursors.Cursor(live.hub.epoch, 0))
     async with Client.to(served) as client:
@@ -109,7 +109,7 @@ async def test_a_cursor_goes_on_where_it_stands_and_then_live(
         await client.subscribe("1", f'subscription {{ orderEvents(after: "{seen[-1]["cursor"]}") }}')
         seen += await client.events("1", 3)
         await write_events(engine, order_id, 5, EventType.ORDER_UPDATED)
-        live.relay.poke()
+        live.poke()
         seen += await client.events("1", 1)
         assert await client.silent(0.2)
     assert [event["version"] for event in seen] == [1, 2, 3, 4, 5, 6]
@@ -120,7 +120,7 @@ async def test_a_cursor_that_leads_nowhere_is_an_error_with_a_code(
     served: str, live: Live, engine: AsyncEngine, wrong: str
 ) -> None:
     await write_events(engine, uuid4(), 0, *[EventType.ORDER_UPDATED] * 3)
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == 3)
     if wrong == "expired":
         live.hub.horizon = 2
@@ -145,7 +145,7 @@ async def test_with_an_expired_cursor_of_one_order_comes_how_it_stands_and_where
     order_id = uuid4()
     await write_events(engine, order_id, 0, EventType.ORDER_PLACED, EventType.ORDER_HELD)
     await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == 3)
     foreign = cursors.Cursor(uuid4(), 1)
     async with Client.to(served) as staff, Client.to(served, guest(order_id)) as portal:
@@ -159,7 +159,7 @@ async def test_with_an_expired_cursor_of_one_order_comes_how_it_stands_and_where
             assert extensions["snapshot"]["version"] == version
         await staff.subscribe("2", f'subscription {{ orderEvents(after: "{shown[0]["head"]}") }}')
         await write_events(engine, order_id, 2, EventType.ORDER_RELEASED)
-        live.relay.poke()
+        live.poke()
         assert [event["version"] for event in await staff.events("2", 1)] == [3]
         await staff.subscribe("3", f'subscription {{ orderEvents(after: "{foreign}") }}')
         assert "snapshot" not in (await staff.hear("3"))["payload"][0]["extensions"]
@@ -173,12 +173,12 @@ async def test_what_was_committed_before_a_subscription_comes_once_or_not_and_wh
         async with Client.to(served) as client:
             version = await write_events(engine, order_id, version, EventType.ORDER_UPDATED)
             before = version
-            live.relay.poke()
+            live.poke()
             await asyncio.sleep(number * 0.0007)  # the relay and the tailer are anywhere by then
             await client.subscribe("1", "subscription { orderEvents }")
             await until(lambda: live.hub.subscribers)
             version = await write_events(engine, order_id, version, *[EventType.ORDER_UPDATED] * 2)
-            live.relay.poke()
+            live.poke()
             seen = [event["version"] for event in await client.events("1", 2)]
             if seen[0] == before:
                 seen += [event["version"] for event in await client.events("1", 1)]
@@ -201,7 +201,7 @@ async def test_a_log_that_was_replaced_expires_every_subscription(
         await client.subscribe("1", "subscription { orderEvents }")
         await until(lambda: live.hub.subscribers)
         await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
-        live.relay.poke()
+        live.poke()
         await client.events("1", 1)
 
 
@@ -259,7 +259,7 @@ async def test_a_client_that_reconnects_again_and_again_sees_every_event_once_in
 
 def _poke(live: Live) -> Callable[[], Awaitable[object]]:
     async def poke() -> None:
-        live.relay.poke()
+        live.poke()
 
     return poke
 
@@ -276,7 +276,7 @@ async def test_a_slow_reader_overflows_goes_back_to_the_log_and_misses_nothing(
         order_id, version = uuid4(), 0
         for _ in range(30):
             version = await write_events(engine, order_id, version, *[EventType.ORDER_UPDATED] * 100)
-            live.relay.poke()
+            live.poke()
             await asyncio.sleep(0)
         await until(lambda: live.hub.tail == count, within=30)
         client.connection.transport.resume_reading()
@@ -295,7 +295,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(served: str, live: Live, e
         overflows = live.hub.overflows
         for _ in range(60):
             version = await write_events(engine, order_id, version, *[EventType.ORDER_UPDATED] * 200)
-            live.relay.poke()
+            live.poke()
         await until(lambda: not live.hub.subscribers and not live.connections, within=20)
         assert live.hub.overflows > overflows
         client.connection.transport.abort()
@@ -310,7 +310,7 @@ async def test_subscribers_who_see_the_same_share_one_rendering(
             await client.subscribe("1", "subscription { orderEvents }")
         await until(lambda: len(live.hub.subscribers) == 10)
         await write_events(engine, uuid4(), 0, *[EventType.ORDER_UPDATED] * 20)
-        live.relay.poke()
+        live.poke()
         for client in clients:
             await client.events("1", 20)
     assert planner.renders == 1
@@ -321,13 +321,13 @@ async def test_the_status_of_an_order_comes_at_once_and_again_after_changes_toge
 ) -> None:
     order_id = uuid4()
     version = await write_events(engine, order_id, 0, EventType.ORDER_PLACED)
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == 1)
     async with Client.to(served) as client:
         await client.subscribe("1", f'subscription {{ orderStatus(orderId: "{order_id}") }}')
         assert await client.events("1", 1) == [{"version": 1}]
         await write_events(engine, order_id, version, *[EventType.ORDER_UPDATED] * 10)
-        live.relay.poke()
+        live.poke()
         assert await client.events("1", 1) == [{"version": 11}]
         assert await client.silent()
 
@@ -337,7 +337,7 @@ async def test_the_status_of_an_order_that_may_not_be_seen_is_not_found(
 ) -> None:
     order_id = uuid4()
     await write_events(engine, order_id, 0, EventType.ORDER_PLACED)
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == 1)
     async with Client.to(served, guest(uuid4())) as client:
         await client.subscribe("1", f'subscription {{ orderStatus(orderId: "{order_id}") }}')
@@ -354,7 +354,7 @@ async def test_an_event_that_cannot_be_rendered_is_a_masked_error_and_those_afte
         await write_events(
             engine, uuid4(), 0, EventType.ORDER_PLACED, EventType.ORDER_UPDATED, EventType.ORDER_CONFIRMED
         )
-        live.relay.poke()
+        live.poke()
         payloads = [(await client.hear("1"))["payload"] for _ in range(3)]
     assert payloads[0]["data"]["brokenEvents"]["version"] == 1
     assert payloads[1]["data"] is None
@@ -368,7 +368,7 @@ async def test_a_hole_in_the_log_is_waited_for_and_never_skipped(
 ) -> None:
     order_id = uuid4()
     await write_events(engine, order_id, 0, *[EventType.ORDER_UPDATED] * 3)
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == 3)
     async with Client.to(served) as client:
         await client.subscribe("1", "subscription { orderEvents }")

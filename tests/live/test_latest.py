@@ -31,7 +31,7 @@ def shown(events: list[dict[str, Any]]) -> list[tuple[str, int]]:
 async def written(live: Live, engine: AsyncEngine, *batches: tuple[UUID, int, list[EventType]]) -> None:
     for order_id, version, types in batches:
         await write_events(engine, order_id, version, *types)
-    live.relay.poke()
+    live.poke()
     expected = live.hub.tail + sum(len(types) for _, _, types in batches)
     await until(lambda: live.hub.delivered >= expected)
 
@@ -85,7 +85,7 @@ async def test_a_slow_reader_ends_at_the_last_event_of_every_order_and_never_goe
         await until(lambda: live.hub.subscribers)
         for turn in range(150):
             await asyncio.gather(*(write_events(engine, order_id, turn, UPDATED) for order_id in orders))
-            live.relay.poke()
+            live.poke()
         await until(lambda: live.hub.tail == 3_000, within=30)
         client.connection.transport.resume_reading()
         last: dict[str, int] = {}

@@ -82,7 +82,7 @@ async def test_events_come_as_parts_and_a_cursor_goes_on(
         )
         await until(lambda: live.hub.subscribers)
         await write_events(engine, order_id, 0, *[EventType.ORDER_UPDATED] * 3)
-        live.relay.poke()
+        live.poke()
         seen = await following.events(2)
     await until(lambda: not live.hub.subscribers)
     async with parts(served, f'subscription {{ orderEvents(after: "{seen[-1]["cursor"]}") }}') as following:

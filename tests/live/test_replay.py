@@ -30,7 +30,7 @@ async def missed(live: Live, engine: AsyncEngine) -> list[UUID]:
             versions[order_id] = await write_events(
                 engine, order_id, versions[order_id], EventType.ORDER_UPDATED
             )
-    live.relay.poke()
+    live.poke()
     await until(lambda: live.hub.tail == READERS * EVENTS)
     return orders
 

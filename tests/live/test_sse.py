@@ -109,7 +109,7 @@ async def test_a_stream_that_was_cut_goes_on_from_the_last_event_id(
     async with stream(served, query) as events:
         await until(lambda: live.hub.subscribers)
         version = await write_events(engine, order_id, 0, *[EventType.ORDER_UPDATED] * 3)
-        live.relay.poke()
+        live.poke()
         seen = await events.data(2)
     await until(lambda: not live.hub.subscribers)
     await write_events(engine, order_id, version, *[EventType.ORDER_UPDATED] * 2)
