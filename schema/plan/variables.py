@@ -234,14 +234,19 @@ class _Object:
         """What comes of an object without fields, and places for those that it must have."""
 
     def _understand(self) -> None:
+        """A thread that makes a plan may come at the same time: `_fields`, which tells that it is done, comes last."""
+        fields: dict[str, tuple[str, Coerce]] = {}
+        required: set[str] = set()
+        without: dict[str, Any] = {}
         for name, field in self._type.fields.items():
             out_name = field.out_name or name
-            self._fields[name] = out_name, coercer(field.type)
+            fields[name] = out_name, coercer(field.type)
             default = coerce_default_value(field)
             if is_required_input_field(field):
-                self._required.add(name)
-            if default is not Undefined or name in self._required:
-                self._without[out_name] = default
+                required.add(name)
+            if default is not Undefined or name in required:
+                without[out_name] = default
+        self._required, self._without, self._fields = required, without, fields
 
     def __call__(self, value: Any) -> Any:
         if type(value) is not dict:
