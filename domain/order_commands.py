@@ -213,7 +213,7 @@ def check_priority(checks: Checks, priority: int | None) -> None:
 
 def check_address(checks: Checks, address: Address | None, *at: str) -> None:
     """Every part is one line of text; a country code is one."""
-    if address is None or address is NO_ADDRESS:
+    if address is None:
         return
     for name, value in address.to_json().items():
         checks.text(value, text.MAX_LINE, *at, _ADDRESS_FIELDS[name])

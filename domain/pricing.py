@@ -248,8 +248,8 @@ def _priced_line(
     line: LineToPrice, amount: int, discounts: tuple[PricedDiscount, ...], field: tuple[str, ...]
 ) -> PricedLine:
     taxes = _taxes(amount, line.taxes, field)
-    included = sum(part.amount for part in taxes if part.tax.included) if taxes else 0
-    tax = sum(part.amount for part in taxes) if taxes else 0
+    included = sum(part.amount for part in taxes if part.tax.included)
+    tax = sum(part.amount for part in taxes)
     undiscounted = line.unit_price * line.quantity
     return PricedLine(
         undiscounted=undiscounted,

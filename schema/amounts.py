@@ -13,4 +13,4 @@ def minor_units(amount: Decimal, currency: str, *field: str) -> int:
 
 
 def optional_minor_units(amount: Decimal | None, currency: str, *field: str) -> int | None:
-    return None if amount is None else parse_amount(format(amount, "f"), currency, field=field)
+    return None if amount is None else minor_units(amount, currency, *field)
