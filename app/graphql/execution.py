@@ -17,7 +17,7 @@ from strawberry.exceptions import StrawberryInputCoercionError
 from app.graphql.answers import MUTATION, Result, error_json, masked, refused, with_throttle
 from app.graphql.deadlines import Deadlines
 from app.throttle import Throttle, Throttled
-from db.keyed_reads import KEYS, KeyedReads
+from db.keyed_reads import KeyedReads
 from db.pool import NoConnection
 from db.reads import Reads
 from domain.access import Principal, VisibilityClass
@@ -319,8 +319,7 @@ class Executor:
             converted = self._planner.converted(call, arguments)
         except (StrawberryInputCoercionError, GraphQLError) as error:
             raise InputError(str(error)) from error
-        bound = self._planner.values_of(principal)
-        plan.entities.check_values(values, bound)
+        plan.entities.check_values(values)
         info = Info(context, call.nodes[0].name.value, arguments)
         try:
             payload = await call.call.function(info, **converted)
@@ -328,16 +327,17 @@ class Executor:
             payload = Refusal(refused_.errors)
         rendering = plan.entities.rendering()
         rendering.value(call.field.type, call.nodes, payload, call.name)
+        bound = self._planner.values_of(principal)
         found = {}
         for selection, keys in rendering.wanted().items():
             statement = plan.entities.statement(selection, rendering.selections[selection])
-            parameters = statement.values(values, {**bound, "keys": KEYS})
+            parameters, bounds = statement.values(values), statement.bounds_of(bound)
             try:
-                texts = await self._written.fetch(statement.sql, parameters, keys)
+                texts = await self._written.fetch(statement.sql, parameters, bounds, keys)
             except LOST:
-                texts = await self._written.fetch(statement.sql, parameters, keys)
-            found[selection] = own = {key: texts[key] for key in keys if key in texts}
-            plan.entities.check(selection, own)
+                texts = await self._written.fetch(statement.sql, parameters, bounds, keys)
+            plan.entities.check(selection, texts)
+            found[selection] = texts
         return rendering.text(found)
 
 

@@ -233,7 +233,7 @@ class Planner:
                 self._streams.put((operation, caller, shape, inline), kept, operation.fields)
         call, entities, selection = kept
         try:
-            statement = entities.statement(selection, call.nodes, stream=True)
+            statement = entities.stream(selection, call.nodes)
             shared = share_key(call, statement, values, self.values_of(principal))
             arguments = self.converted(call, call.arguments(values))
         except InputError as error:

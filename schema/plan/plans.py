@@ -29,7 +29,7 @@ from schema.plan.operation import Operation
 from schema.plan.payloads import BrokenPromise, Rendering
 from schema.plan.reading import Call
 from schema.plan.select import BREAK, Compiler
-from schema.plan.statements import Statement, key_type, keyed, statement
+from schema.plan.statements import KeyedStatement, Statement, key_type, keyed, keyed_statement, statement
 from schema.plan.variables import variables_below
 
 _BREAK = BREAK.encode()
@@ -168,7 +168,9 @@ class Entities:
         self.collector = collector
         self._values = values
         self._inline = inline
-        self._known: dict[Selection, tuple[Statement, list[str]]] = {}
+        self._known: dict[Selection, KeyedStatement] = {}
+        self._streams: dict[Selection, Statement] = {}
+        self._broken: dict[Selection, list[str]] = {}
 
     def rendering(self) -> Rendering:
         return Rendering(self._catalog, self.collector)
@@ -193,31 +195,44 @@ class Entities:
                 if name != "__typename":
                     self.prepare(member.fields[name].type, merged)
 
-    def check_values(self, values: Variables, principal: Mapping[str, Any]) -> None:
+    def check_values(self, values: Variables) -> None:
         """Raises `InputError` for variables that the prepared statements cannot use."""
-        for made, _ in self._known.values():
-            made.values(values, {**principal, "keys": ()})
+        for made in self._known.values():
+            made.values(values)
 
-    def statement(self, selection: Selection, nodes: list[FieldNode], *, stream: bool = False) -> Statement:
-        """Rows of (key, text) for the keys given as the parameter `keys`, of subscriptions if `stream`."""
+    def statement(self, selection: Selection, nodes: list[FieldNode]) -> KeyedStatement:
+        """Reads these entities of a payload, by their ids."""
         if selection not in self._known:
-            name = selection[0]
-            binder = Binder("v", inline=self._inline)
-            compiler = Compiler(
-                self._catalog, self._predicate, self._caller, self.collector, self._values, binder
-            )
-            planned = self._catalog.planned(name)[1]
-            key = (planned.stream_key if stream else None) or planned.key
-            keys = sa.bindparam("keys", type_=ARRAY(key_type(planned, key)))
-            select = keyed(compiler, name, nodes, keys, key)
-            self._known[selection] = (statement(select, binder.parameters), compiler.broken)
-        return self._known[selection][0]
+            key = self._catalog.planned(selection[0])[1].key
+            self._known[selection] = keyed_statement(*self._keyed(selection, nodes, key))
+        return self._known[selection]
+
+    def stream(self, selection: Selection, nodes: list[FieldNode]) -> Statement:
+        """Rows of (key, text) for the keys, as a subscription's source tells them, given as the parameter `keys`."""
+        if selection not in self._streams:
+            planned = self._catalog.planned(selection[0])[1]
+            key = planned.stream_key or planned.key
+            self._streams[selection] = statement(*self._keyed(selection, nodes, key))
+        return self._streams[selection]
+
+    def _keyed(
+        self, selection: Selection, nodes: list[FieldNode], key: str
+    ) -> tuple[sa.Select[Any], Mapping[str, Fetch]]:
+        name = selection[0]
+        binder = Binder("v", inline=self._inline)
+        compiler = Compiler(
+            self._catalog, self._predicate, self._caller, self.collector, self._values, binder
+        )
+        keys = sa.bindparam("keys", type_=ARRAY(key_type(self._catalog.planned(name)[1], key)))
+        select = keyed(compiler, name, nodes, keys, key)
+        self._broken[selection] = compiler.broken
+        return select, binder.parameters
 
     def check(self, selection: Selection, texts: Mapping[Any, str]) -> None:
         """Raises `BrokenPromise` when one of the texts holds a null that the schema does not allow."""
         for text in texts.values():
             if BREAK in text:
-                raise BrokenPromise(self._known[selection][1][int(text.split(BREAK, 2)[1])])
+                raise BrokenPromise(self._broken[selection][int(text.split(BREAK, 2)[1])])
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, asyncpg
@@ -126,12 +126,21 @@ class _Compiler(asyncpg.PGCompiler_asyncpg):
     """Values that the statement's author wrote become literals; only declared parameters stay parameters.
 
     PostgreSQL then knows page sizes and statuses when it plans, and a generic plan
-    stays as good as a custom one.
+    stays as good as a custom one. With the option `variables`, only those are parameters:
+    whatever else is asked for becomes a column of `caller`.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.of_caller: dict[str, str] = {}
+        """The columns of `caller` and their types."""
+        super().__init__(*arguments, **options)
 
     def visit_bindparam(self, bindparam: Any, *arguments: Any, **options: Any) -> Any:
         if not bindparam.required:
             options["literal_binds"] = True
+        elif bindparam.key not in self.execution_options.get("variables", (bindparam.key,)):
+            self.of_caller[bindparam.key] = self.dialect.type_compiler_instance.process(bindparam.type)
+            return f"caller.{bindparam.key}"
         return super().visit_bindparam(bindparam, *arguments, **options)  # type: ignore[no-untyped-call]
 
     def visit_any_op_unary_operator(self, unary: Any, operator: Any, **options: Any) -> str:
@@ -154,3 +163,26 @@ def compiled(statement: sa.Select[Any]) -> tuple[str, tuple[str, ...]]:
     made = statement.compile(dialect=_DIALECT)
     names: Sequence[str] = getattr(made, "positiontup", None) or ()
     return str(made), tuple(names)
+
+
+def compiled_for_callers(
+    statement: sa.Select[Any], variables: Iterable[str]
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The statement's rows for many callers at once, each after the place of the caller that it is for.
+
+    Returns the text, the names of the variables among its parameters, and those of each caller's own values.
+    The last parameter is JSON: an object of `place` and these values for each caller.
+    """
+    made = cast(
+        "_Compiler",
+        statement.execution_options(variables=frozenset(variables)).compile(dialect=_DIALECT),
+    )
+    names = tuple(made.positiontup or ())
+    columns = "".join(f", {name} {type_}" for name, type_ in made.of_caller.items())
+    # OFFSET keeps each caller's part apart: few rows, found by their keys.
+    text = (
+        f"select caller.place, shown.*\n"
+        f"from json_to_recordset(${len(names) + 1}) as caller(place integer{columns})\n"
+        f"cross join lateral ({made} offset 0) as shown"
+    )
+    return text, names, tuple(made.of_caller)

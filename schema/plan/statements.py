@@ -25,7 +25,7 @@ from schema.plan.reading import (
 )
 from schema.plan.roots import GlobalId
 from schema.plan.select import Compiler
-from schema.plan.sqltext import LiteralText, as_text, compiled
+from schema.plan.sqltext import LiteralText, as_text, compiled, compiled_for_callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,34 @@ def statement(select: sa.Select[Any], *parameters: Mapping[str, Fetch]) -> State
     for group in parameters:
         known.update(group)
     return Statement(sql, tuple((known.get(name), name) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedStatement:
+    """SQL of rows by key, for many callers at once; `db.keyed_reads` runs it.
+
+    A row is the place of a caller, the key and the JSON text, and is there if that caller may see it: what bounds
+    the callers are no parameters but columns. The operation's variables are parameters, the same for all of them.
+    """
+
+    sql: str
+    fetches: tuple[Fetch, ...]
+    bounds: tuple[str, ...]
+
+    def values(self, variables: Variables) -> list[Any]:
+        """Raises `InputError` for a value that cannot be used."""
+        return [fetch(variables) for fetch in self.fetches]
+
+    def bounds_of(self, principal: Mapping[str, Any]) -> dict[str, Any]:
+        """The caller's values that decide what it sees of these rows."""
+        return {name: principal[name] for name in self.bounds}
+
+
+def keyed_statement(select: sa.Select[Any], parameters: Mapping[str, Fetch]) -> KeyedStatement:
+    """Compile; what the binder does not know by name is each caller's."""
+    sql, names, of_caller = compiled_for_callers(select, parameters)
+    bounds = tuple(name for name in of_caller if name != "keys")
+    return KeyedStatement(sql, tuple(parameters[name] for name in names), bounds)
 
 
 def root_value(compiler: Compiler, field: GraphQLField, nodes: list[FieldNode]) -> sa.ColumnElement[Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 
 from db.engine import asyncpg_dsn
-from tests.plan.conftest import PARTNER, Shop, order_id
+from domain.access import Principal
+from tests.plan.conftest import PARTNER, STAFF, Shop, guest, order_id
 
 
 async def test_a_payload_shows_what_was_just_written(shop: Shop) -> None:
@@ -70,6 +71,47 @@ async def test_many_entities_of_a_payload_are_one_statement_and_hidden_ones_are_
     assert [item["order"] and item["order"]["number"] for item in shown] == ["A001", None, None, "A001", None]
     assert shown[1]["userErrors"] == [{"code": "NOT_FOUND", "field": ["ids", "1"], "id": "nothing"}]
     assert len(shop.reads.statements) == 1
+
+
+async def test_those_who_ask_at_once_share_a_statement_and_each_sees_its_own(shop: Shop) -> None:
+    text = """mutation ($ids: [ID!]!, $deep: Boolean!) { ordersLook(ids: $ids) {
+        results { order { number lines @include(if: $deep) { quantity } } } } }"""
+
+    async def shown(caller: Principal, *orders: int, deep: bool = True) -> list[Any]:
+        ids = [order_id(number) for number in orders]
+        answer = await shop.data(text, caller, ids=ids, deep=deep)
+        return [item["order"] for item in answer["ordersLook"]["results"]]
+
+    one = {"number": "A001", "lines": [{"quantity": 2}]}
+    two = {"number": "A002", "lines": [{"quantity": 2}, {"quantity": 3}]}
+    answers = await asyncio.gather(
+        shown(guest(1), 1, 2), shown(guest(2), 1, 2), shown(guest(2), 1), shown(guest(1), 1, 1, 999)
+    )
+    assert answers == [[one, None], [None, two], [None], [one, one, None]]
+    assert len(shop.reads.statements) == 1
+    # Another kind of caller, and another selection, are read by another.
+    answers = await asyncio.gather(
+        shown(guest(1), 1, 2), shown(STAFF, 1, 2), shown(guest(2), 1, 2, deep=False)
+    )
+    assert answers == [[one, None], [one, two], [None, {"number": "A002"}]]
+    assert len(shop.reads.statements) == 4
+
+
+async def test_those_who_ask_with_other_variables_are_read_for_by_another_statement(shop: Shop) -> None:
+    text = """mutation ($ids: [ID!]!, $after: String) { ordersLook(ids: $ids) {
+        results { order { events(first: 1, after: $after) { totalCount edges { cursor } } } } } }"""
+
+    async def events(caller: Principal, after: str | None) -> Any:
+        answer = await shop.data(text, caller, ids=[order_id(1), order_id(2)], after=after)
+        return [item["order"] and item["order"]["events"] for item in answer["ordersLook"]["results"]]
+
+    [(shown, hidden), (also_hidden, _)] = await asyncio.gather(events(guest(1), None), events(guest(2), None))
+    assert (hidden, also_hidden) == (None, None)
+    assert len(shop.reads.statements) == 1
+    [edge] = shown["edges"]
+    [(first, _), (next_, _)] = await asyncio.gather(events(guest(1), None), events(guest(1), edge["cursor"]))
+    assert first == shown != next_
+    assert len(shop.reads.statements) == 3
 
 
 async def test_a_bug_is_masked_and_the_next_mutation_runs(shop: Shop) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 import pytest
 from graphql import (
+    FieldNode,
     GraphQLEnumType,
     GraphQLField,
     GraphQLInputField,
@@ -23,11 +24,13 @@ from graphql import (
 from app.graphql.execution import Executor
 from db import visibility
 from db.reads import Reads
-from domain.access import ALL_SCOPES, Principal, PrincipalKind
+from domain.access import ALL_SCOPES, Principal, PrincipalKind, VisibilityClass
 from resolvers.root import make_schema
+from schema.plan.collect import Collector
 from schema.plan.limits import Limits
 from schema.plan.planner import Planner
 from schema.plan.reading import PLAN, ReadConnection
+from schema.plan.statements import KeyedStatement
 
 SOME = UUID("00000000-0000-7000-8000-000000000001")
 UNBOUNDED = Limits(depth=99, aliases=10**6, root_fields=10**6, cost=10**9, fields=10**6, tokens=10**6)
@@ -74,6 +77,19 @@ def selection(planner: Planner, type_: GraphQLObjectType, depth: int) -> str:
         else:
             shown.append(f"{name} {{ __typename }}")
     return " ".join(shown)
+
+
+def keyed(planner: Planner, prefix: str, caller: Principal) -> KeyedStatement:
+    """What shows such entities in a payload: `selection`, two deep. Raises `RequestError` where the caller may not."""
+    name = planner.catalog.nodes[prefix]
+    type_ = planner.catalog.types[name][0]
+    text = f'{{ node(id: "{prefix}_{SOME}") {{ ... on {type_.name} {{ {selection(planner, type_, 2)} }} }} }}'
+    operation = planner.operation(text, None)
+    [node] = operation.definition.selection_set.selections
+    assert isinstance(node, FieldNode)
+    collector = Collector(planner.catalog.schema, operation.fragments, {})
+    entities = planner.entities(collector, {}, VisibilityClass.of(caller), inline=True)
+    return entities.statement((name, (id(node),)), [node])
 
 
 @pytest.mark.parametrize("name", CALLERS)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -24,10 +25,11 @@ from db.engine import asyncpg_dsn, create_write_engine
 from db.reads import Reads
 from db.search import CANDIDATES
 from domain.access import Principal, VisibilityClass
+from schema.plan.operation import RequestError
 from schema.plan.planner import Planner
 from schema.plan.reading import PLAN, Planned, ReadConnection
 from tests.conftest import administer, outside_any_loop
-from tests.plan.test_whole_schema import literal, make_planner
+from tests.plan.test_whole_schema import keyed, literal, make_planner
 
 pytestmark = pytest.mark.slow
 
@@ -180,8 +182,13 @@ async def explained(connection: Any, planner: Planner, caller: Principal, text: 
     planned = planner.plan(planner.operation(text, None), {}, VisibilityClass.of(caller))
     together = planned.plan.together  # type: ignore[union-attr] # a query
     given = together.values(planned.values, visibility.values(caller))  # type: ignore[union-attr]
+    return await run_plan(connection, together.sql, given)  # type: ignore[union-attr]
+
+
+async def run_plan(connection: Any, sql: str, given: list[Any]) -> dict[str, Any]:
+    """The plan of a statement as it is run, with what its nodes did."""
     # A statement that EXPLAIN gets with its parameters is planned for their values; a prepared one is not.
-    await connection.execute(f"prepare page as {together.sql}")  # type: ignore[union-attr]
+    await connection.execute(f"prepare page as {sql}")
     execute = f"execute page({', '.join(map(written, given))})" if given else "execute page"
     try:
         found = await connection.fetchval(f"explain (analyze, timing off, format json) {execute}")
@@ -253,6 +260,43 @@ async def test_no_page_below_a_row_scans_a_large_table_or_sorts_more_than_it_sho
                     for problem in problems(plan, tables, most=PAGE + 1)
                 ]
     assert tried >= 5
+    assert not wrong, "\n".join([f"{len(wrong)} of them", *wrong])
+
+
+async def test_what_is_shown_of_a_write_is_found_by_its_key_with_all_that_hangs_on_it(
+    connection: Any, planner: Planner
+) -> None:
+    tables = await large_tables(connection)
+    every = await callers(connection)
+    # Customers and guests of other orders, partners of other channels: as many as are read for together.
+    orders = await connection.fetch("select * from orders where customer_id is not null limit 8")
+    wrong, tried = [], 0
+    for who, caller in every.items():
+        together = [
+            replace(
+                caller,
+                order_id=caller.order_id and order["id"],
+                customer_id=caller.customer_id and order["customer_id"],
+                channels=caller.channels and (order["channel_id"],),
+            )
+            for order in orders
+        ]
+        for prefix, name in planner.catalog.nodes.items():
+            try:
+                statement = keyed(planner, prefix, caller)
+            except RequestError:
+                continue
+            planned = planner.catalog.types[name][1]
+            keys = await connection.fetch(f"select {planned.key} from {planned.table_name} limit 8")
+            for asking in (together[:1], together):
+                given = [
+                    {"place": place, "keys": [key[0]], **statement.bounds_of(visibility.values(each))}
+                    for place, (each, key) in enumerate(zip(asking, keys, strict=False))
+                ]
+                plan = await run_plan(connection, statement.sql, [orjson.dumps(given, default=str).decode()])
+                tried += 1
+                wrong += [f"{who}: {name}: {problem}" for problem in problems(plan, tables, most=10 * PAGE)]
+    assert tried >= 50
     assert not wrong, "\n".join([f"{len(wrong)} of them", *wrong])
 
 

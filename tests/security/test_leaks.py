@@ -5,8 +5,10 @@ Who may see what is told by `tests/reads/sight.py`, in Python from the rules; th
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,14 +24,17 @@ from graphql import (
 
 from app.graphql.execution import Executor
 from db.engine import Engine, create_write_engine
+from db.keyed_reads import KeyedReads
 from db.reads import Reads
-from domain.access import Principal
+from domain.access import Principal, PrincipalKind
 from domain.ids import Prefix
 from resolvers.context import Context
+from schema.plan.operation import RequestError
 from schema.plan.planner import Planner
 from schema.plan.reading import PLAN, ReadConnection
 from services.unit_of_work import UnitOfWork
-from tests.plan.test_whole_schema import make_planner, selection
+from tests.plan.conftest import CountingReads
+from tests.plan.test_whole_schema import keyed, make_planner, selection
 from tests.reads.facts import Entity, Facts
 from tests.reads.sight import Sight
 from tests.reads.test_oracle import callers, facts, planner, shop_url  # noqa: F401 - fixtures
@@ -154,6 +159,70 @@ async def test_nothing_that_hangs_on_what_one_sees_is_a_strangers(walk: Walk) ->
                 assert b'"data"' not in answer
                 continue
             assert walk.strangers(answer) == set(), (name, entity.row["id"])
+
+
+def another(facts: Facts, caller: Principal) -> Principal:  # noqa: F811
+    """One of the same kind, to whom other rows are shown."""
+    channels = tuple(row["id"] for row in facts.tables["channel"])
+    locations = tuple(row["id"] for row in facts.tables["location"])
+    orders = facts.tables["orders"]
+    if caller.kind is PrincipalKind.GUEST:
+        return replace(caller, order_id=next(row["id"] for row in orders if row["id"] != caller.order_id))
+    if caller.kind is PrincipalKind.CUSTOMER:
+        mine, company = caller.customer_id, caller.company_id
+        row = next(
+            row
+            for row in orders
+            if row["customer_id"] not in (None, mine)
+            and (company is None or row["company_id"] not in (None, company))
+        )
+        return replace(
+            caller, customer_id=row["customer_id"], company_id=None if company is None else row["company_id"]
+        )
+    return replace(
+        caller,
+        channels=None if caller.channels is None else channels[-1:],
+        locations=None if caller.locations is None else locations[:1] if caller.channels else locations[-1:],
+    )
+
+
+@pytest.mark.parametrize("walk", WHO, indirect=True)
+async def test_of_what_is_asked_for_together_each_is_shown_what_it_would_be_shown_alone(
+    walk: Walk,
+    executor: Executor,
+    facts: Facts,  # noqa: F811 - a fixture
+    shop_url: str,  # noqa: F811 - a fixture
+) -> None:
+    walks = [walk, Walk(executor, walk.planner, facts, another(facts, walk.caller))]
+    reads = CountingReads(shop_url)
+    told_apart = 0
+    for prefix, name, rows in walk.nodes():
+        try:
+            statement = keyed(walk.planner, prefix, walk.caller)
+        except RequestError:  # a portal may not name some of these fields at all
+            continue
+        seen = [[entity for entity in rows if each.sees(entity)] for each in walks]
+        hidden = [entity for entity in rows if not any(each.sees(entity) for each in walks)]
+        asked = {entity.row["id"]: entity for some in (*seen, hidden) for entity in some[:SEVERAL]}
+        reading = KeyedReads(reads)
+        texts = await asyncio.gather(
+            *(
+                reading.fetch(
+                    statement.sql, [], statement.bounds_of(walk.planner.values_of(each.caller)), [*asked]
+                )
+                for each in walks
+            )
+        )
+        told_apart += texts[0].keys() != texts[1].keys()
+        for each, shown in zip(walks, texts, strict=True):
+            assert shown.keys() == {id for id, entity in asked.items() if each.sees(entity)}, name
+            body = selection(walk.planner, walk.planner.catalog.schema.type_map[name], 2)  # type: ignore[arg-type]
+            for id, text in shown.items():
+                alone = await each.ask(f'{{ node(id: "{prefix}_{id}") {{ ... on {name} {{ {body} }} }} }}')
+                assert alone.startswith(f'{{"data":{{"node":{text}}},"extensions"'.encode()), (name, id)
+    assert len(reads.statements) == len(set(reads.statements)) >= 3
+    assert told_apart >= 3 or walk.caller.kind is PrincipalKind.STAFF
+    await reads.close()
 
 
 @pytest.mark.parametrize("walk", WHO, indirect=True)
