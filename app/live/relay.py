@@ -23,7 +23,7 @@ IDLE_SECONDS = 0.1
 """How late an event may be that another process committed after a long silence."""
 
 OF_SILENCE = 1 / 50
-"""The part of the silence so far after which the relay looks again: what was busy may soon be again."""
+"""The part of the others' silence so far after which the relay looks unasked: who was busy may soon be again."""
 
 log = structlog.get_logger("relay")
 
@@ -85,19 +85,22 @@ class Relay:
         time = asyncio.get_running_loop().time
         last = time() - IDLE_SECONDS / OF_SILENCE
         while True:
+            poked = self._poked.is_set()
             self._poked.clear()
             began = time()
             rows = await move.fetch(relay.BATCH)
             self._failures = 0
             if rows:
-                last = time()
                 metrics.RELAYED.inc(len(rows))
                 self._moved(rows)
                 if len(rows) == relay.BATCH:
                     continue
             if not rows or time() - began < BUSY_SECONDS:  # else many have gathered meanwhile
                 await asyncio.sleep(BUSY_SECONDS)
-            await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
+            if rows and not poked and not self._poked.is_set():  # others' rows: our own are asked for by now
+                last = time()
+            if rows or not poked:  # else another relay may be at it that began before our commit: look again
+                await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
 
     async def _pause(self, seconds: float) -> None:
         if seconds > BUSY_SECONDS:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.live.relay import Relay as RelayLoop
 from db import cursors
+from db.engine import asyncpg_dsn
 from db.events import EventLog, Outbox, Relay
 from domain.events import EventType
 from services import feed
 from services.relay import move
+from tests.live.clients import until
 from tests.live.log import assert_sound, move_all, write_events, write_many
 
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -114,6 +118,45 @@ async def test_racing_relays_move_every_row_exactly_once_while_their_backends_ar
     assert await assert_sound(engine) == count
     async with engine.connect() as session:
         assert (await session.execute(sa.select(sa.func.count()).select_from(Outbox))).scalar_one() == 0
+
+
+class Looks:
+    """A connection that counts how often its prepared statement is run."""
+
+    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+        self._connection = connection
+        self.count = 0
+
+    async def prepare(self, sql: str) -> Looks:
+        self._move = await self._connection.prepare(sql)
+        return self
+
+    async def fetch(self, limit: int) -> list[asyncpg.Record]:
+        self.count += 1
+        return await self._move.fetch(limit)
+
+
+async def test_between_the_commits_of_its_own_process_the_loop_looks_seldom(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    moved: list[asyncpg.Record] = []
+    loop = RelayLoop(database_url, moved.extend)
+    connection = await asyncpg.connect(asyncpg_dsn(database_url))
+    looks = Looks(connection)
+    running = asyncio.create_task(loop._run(cast("asyncpg.Connection[Any]", looks)))
+    try:
+        for number in range(1, 11):
+            await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)
+            loop.poke()
+            await until(lambda number=number: len(moved) == number)
+            await asyncio.sleep(0.05)
+        assert looks.count <= 30  # each 3 ms would be some 200
+        await write_events(engine, uuid4(), 0, EventType.ORDER_PLACED)  # by others: nobody asks
+        await until(lambda: len(moved) == 11)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await connection.close()
 
 
 async def test_sql_and_python_make_the_same_cursor(engine: AsyncEngine) -> None:
