@@ -8,7 +8,6 @@ Rows never hold personal data.
 
 from __future__ import annotations
 
-import enum
 from datetime import datetime
 from uuid import UUID
 
@@ -65,17 +64,9 @@ class Outbox(EventColumns, Base):
     )
 
 
-def _as_in_outbox(values: type[enum.Enum]) -> sa.Enum:
-    """Without a CHECK: every row comes from the outbox, which has it."""
-    return sa.Enum(values, native_enum=False, create_constraint=False, length=40)
-
-
 class EventLog(EventColumns, Base):
     __tablename__ = "event_log"
 
-    type: Mapped[EventType] = mapped_column(_as_in_outbox(EventType))
-    aggregate_kind: Mapped[AggregateKind] = mapped_column(_as_in_outbox(AggregateKind))
-    origin: Mapped[Origin] = mapped_column(_as_in_outbox(Origin))
     position: Mapped[int] = mapped_column(sa.BigInteger(), primary_key=True, autoincrement=False)
     created_at: Mapped[datetime]
     logged_at: Mapped[CreatedAt]
