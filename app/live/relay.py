@@ -25,6 +25,9 @@ IDLE_SECONDS = 0.1
 OF_SILENCE = 1 / 50
 """The part of the others' silence so far after which the relay looks unasked: who was busy may soon be again."""
 
+RIVAL_SECONDS = 0.02
+"""For how long another relay may be at work that was in the way of what this process has just committed."""
+
 log = structlog.get_logger("relay")
 
 Moved = Callable[[Sequence[asyncpg.Record]], None]
@@ -84,6 +87,7 @@ class Relay:
         move = await connection.prepare(sql)
         time = asyncio.get_running_loop().time
         last = time() - IDLE_SECONDS / OF_SILENCE
+        sought_until = 0.0
         while True:
             poked = self._poked.is_set()
             self._poked.clear()
@@ -99,7 +103,11 @@ class Relay:
                 await asyncio.sleep(BUSY_SECONDS)
             if rows and not poked and not self._poked.is_set():  # others' rows: our own are asked for by now
                 last = time()
-            if rows or not poked:  # else another relay may be at it that began before our commit: look again
+            if rows:
+                sought_until = 0.0
+            elif poked:  # another relay may be at it that began before our commit
+                sought_until = time() + RIVAL_SECONDS
+            if time() >= sought_until:
                 await self._pause(min(IDLE_SECONDS, (time() - last) * OF_SILENCE))
 
     async def _pause(self, seconds: float) -> None:
