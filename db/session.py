@@ -178,6 +178,10 @@ class Session:
                 raise unless[error.constraint_name]() from error
             raise
 
+    async def open(self) -> None:
+        """Begin the transaction now, and not with the first statement."""
+        await self._begin()
+
     async def driver(self) -> asyncpg.Connection[Any]:
         """The connection itself, in the transaction, with nothing left to send."""
         await self._begin()

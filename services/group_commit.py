@@ -2,8 +2,9 @@
 
 A transaction costs much the same for one order as for ten: the BEGIN, the reads, the
 statement that writes, the COMMIT. So a call that finds a transaction of its kind at work waits until
-that commits, and goes with all that came meanwhile; one that finds none goes
-at once. Each call keeps its own key, its own answer and its own row in the audit. When anything
+that commits, and goes with all that came meanwhile; one that finds none goes at once. While the last
+statement of one is under way, the next one takes the keys of those that wait and reads what they need.
+Each call keeps its own key, its own answer and its own row in the audit. When anything
 but a refusal stands against one, nothing of the group is kept and each is tried alone.
 """
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from db.engine import Engine, NoConnection, Session
@@ -19,10 +21,10 @@ from domain.errors import Refused
 from services import audit, idempotency
 from services.audit import Call
 from services.idempotency import Held, Key
-from services.joint import Apart, Asking, Many
+from services.joint import Apart, Asking, Joint
 
 AT_ONCE = 4
-"""Groups under way: one at work, the others at their COMMIT or held up."""
+"""Groups under way: one at work, one that gathers, the others at their COMMIT or held up."""
 
 HELD_UP_SECONDS = 0.1
 """After which the next group no longer waits for one that is at work: it may wait for somebody else's lock."""
@@ -46,16 +48,35 @@ class _Member:
         return self.asking.actor.account, self.key.key
 
 
-class GroupCommit:
-    """Runs calls of `many` in groups."""
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Calls that share a transaction."""
 
-    def __init__(self, engine: Engine, many: Many[Any, Any], on_commit: Callable[[], None]) -> None:
+    members: list[_Member] = field(default_factory=list)
+    prepared: list[tuple[_Member, Any]] = field(default_factory=list)
+    """Those whose keys nobody has used, and what was read for them."""
+
+    now: datetime | None = None
+    called: bool = False
+    """To its work; it prepares calls until then."""
+
+    finishing: bool = False
+    """Its last statement is under way."""
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class GroupCommit:
+    """Runs calls of `use_case` in groups."""
+
+    def __init__(self, engine: Engine, use_case: Joint[Any, Any, Any], on_commit: Callable[[], None]) -> None:
         self._engine = engine
-        self._many = many
+        self._use_case = use_case
         self._on_commit = on_commit
         self._waiting: list[_Member] = []
         self._under_way: set[asyncio.Task[None]] = set()
-        self._at_work: object | None = None
+        self._at_work: _Group | None = None
+        self._following: _Group | None = None
         self._woken = False
 
     async def run(self, asking: Asking[Any], key: Key, call: Call | None) -> Any:
@@ -69,18 +90,28 @@ class GroupCommit:
         return await member.answer
 
     def _next(self) -> None:
+        """Let the following group go to work if none is at it, and see to it that one cares for those that wait."""
         self._woken = False
-        if self._waiting and self._at_work is None and len(self._under_way) < AT_ONCE:
-            group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            self._at_work = turn = object()
-            asyncio.get_running_loop().call_later(HELD_UP_SECONDS, self._give_way, turn)
-            task = asyncio.create_task(self._settle(group, turn))
+        at_work = self._at_work
+        if self._following is None and self._waiting and (at_work is None or at_work.finishing):
+            if len(self._under_way) == AT_ONCE:
+                return
+            self._following = _Group()
+            task = asyncio.create_task(self._settle(self._following))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
+        group = self._following
+        if group is None:
+            return
+        if at_work is None:
+            self._at_work, self._following = group, None
+            group.called = True
+            asyncio.get_running_loop().call_later(HELD_UP_SECONDS, self._give_way, group)
+        group.woken.set()
 
-    def _give_way(self, turn: object) -> None:
-        """The group whose turn this was no longer keeps the next from its work."""
-        if self._at_work is turn:
+    def _give_way(self, group: _Group) -> None:
+        """The group no longer keeps the next from its work."""
+        if self._at_work is group:
             self._at_work = None
             self._next()
 
@@ -88,25 +119,32 @@ class GroupCommit:
         self._under_way.discard(task)
         self._next()
 
-    async def _settle(self, group: Sequence[_Member], turn: object) -> None:
+    async def _settle(self, group: _Group) -> None:
         answers: dict[_Member, Any] = {}
         otherwise: Exception = Apart()
         try:
             async with self._engine.begin(
                 gathering=True, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS
             ) as session:
+                await session.open()
+                await self._gather(session, group)
                 made = await self._do(session, group)
+                group.finishing = True
+                self._next()
                 await session.flush()
-                self._give_way(turn)
+                self._give_way(group)
             answers = made
             self._on_commit()
         except NoConnection as error:
+            self._take_in(group)
             otherwise = error
         except Exception:  # each will say by itself what is wrong with it
-            otherwise = Apart()
+            self._take_in(group)
         finally:
-            self._give_way(turn)
-            for member in group:
+            if self._following is group:
+                self._following = None
+            self._give_way(group)
+            for member in group.members:
                 answer = answers.get(member, otherwise)
                 if member.answer.done():
                     continue
@@ -115,18 +153,42 @@ class GroupCommit:
                 else:
                     member.answer.set_result(answer)
 
-    async def _do(self, session: Session, group: Sequence[_Member]) -> dict[_Member, Any]:
-        """The answers of those that could be done together, whose keys nobody has used."""
+    async def _gather(self, session: Session, group: _Group) -> None:
+        """Take in and prepare those that wait until the group is called to its work."""
+        while not group.called or (self._waiting and not group.members):
+            if new := self._take_in(group):
+                await self._prepare(session, group, new)
+            else:
+                group.woken.clear()
+                await group.woken.wait()
+
+    def _take_in(self, group: _Group) -> Sequence[_Member]:
+        room = MOST - len(group.members)
+        new, self._waiting = self._waiting[:room], self._waiting[room:]
+        group.members += new
+        return new
+
+    async def _prepare(self, session: Session, group: _Group, new: Sequence[_Member]) -> None:
         first: dict[Held, _Member] = {}
-        for member in group:
+        for member in new:
             first.setdefault(member.held, member)
         now, free = await idempotency.take_all(
             session, [(account, member.key) for (account, _), member in first.items()]
         )
+        if now is None:
+            return
+        group.now = now
         members = [member for held, member in first.items() if held in free]
+        prepared = await self._use_case.prepare(session, [member.asking for member in members], now=now)
+        group.prepared += zip(members, prepared, strict=True)
+
+    async def _do(self, session: Session, group: _Group) -> dict[_Member, Any]:
+        """The answers of those that could be done together, whose keys nobody has used."""
+        now = group.now
         if now is None:
             return {}
-        results = await self._many(session, [member.asking for member in members], now=now)
+        members = [member for member, _ in group.prepared]
+        results = await self._use_case.many(session, [prepared for _, prepared in group.prepared], now=now)
         done = [
             (member, result)
             for member, result in zip(members, results, strict=True)

@@ -14,7 +14,10 @@ from domain.access import Principal
 from domain.errors import Refused
 
 Command = TypeVar("Command")
+Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
+P_co = TypeVar("P_co", covariant=True)
+P_contra = TypeVar("P_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -29,26 +32,43 @@ class Apart(Exception):
     """These calls cannot be done together; nothing is wrong with any of them alone."""
 
 
-class Many(Protocol[Command, R_co]):
+class Prepare(Protocol[Command, P_co]):
+    """Reads and works out what each call needs. It locks and changes nothing, so that it may be done while others
+    are at work. What a call is refused for is kept for `Many` to answer."""
+
+    async def __call__(
+        self, session: Session, asking: Sequence[Asking[Command]], /, *, now: datetime
+    ) -> Sequence[P_co]: ...
+
+
+class Many(Protocol[P_contra, R_co]):
     """Does each call that can be done, and answers for each. A call that is refused has changed nothing
     but names it had claimed; whatever else is raised means that all are to be undone."""
 
     async def __call__(
-        self, session: Session, asking: Sequence[Asking[Command]], /, *, now: datetime
+        self, session: Session, prepared: Sequence[P_contra], /, *, now: datetime
     ) -> Sequence[R_co | Refused]: ...
 
 
-class Joint(Generic[Command, Result]):
-    """`many` as a use case of its own; `joins` says which commands may be done with others'."""
+class Joint(Generic[Command, Prepared, Result]):
+    """`prepare` and then `many` as a use case of its own; `joins` says which commands may be done with others'."""
 
-    def __init__(self, many: Many[Command, Result], *, joins: Callable[[Command], bool]) -> None:
+    def __init__(
+        self,
+        prepare: Prepare[Command, Prepared],
+        many: Many[Prepared, Result],
+        *,
+        joins: Callable[[Command], bool],
+    ) -> None:
+        self.prepare = prepare
         self.many = many
         self.joins = joins
 
     async def __call__(
         self, session: Session, command: Command, /, *, actor: Principal, now: datetime
     ) -> Result:
-        (result,) = await self.many(session, [Asking(command, actor)], now=now)
+        prepared = await self.prepare(session, [Asking(command, actor)], now=now)
+        (result,) = await self.many(session, prepared, now=now)
         if isinstance(result, Refused):
             raise result
         return result

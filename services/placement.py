@@ -52,19 +52,17 @@ class _Placing:
     promise: Promise = field(init=False)
 
 
-async def place_orders(
+async def _prepare(
     session: Session, asking: Sequence[Asking[PlaceOrder]], /, *, now: datetime
-) -> list[UUID | Refused]:
-    """Place orders, each for itself, in as many statements as one takes; answer each one's id, or why it is
-    refused: InvalidInput, NotFound (channel, customer, SKU, reservation), AlreadyExists (an external id,
-    a number) or one InsufficientStock per SKU that falls short. Stock is promised in the order given.
-
-    One that consumes a reservation is placed alone. Raises Apart for orders that stand in each other's way.
-    """
+) -> list[_Placing]:
     orders = [_Placing(command, actor) for command, actor in asking]
     _each(orders, _check)
     await _load(session, orders, now)
     _each(orders, _price)
+    return orders
+
+
+async def _place(session: Session, orders: Sequence[_Placing], /, *, now: datetime) -> list[UUID | Refused]:
     await _claim_external_ids(session, orders, now)
     for order in _open(orders):
         await _number(session, order)
@@ -85,10 +83,16 @@ async def place_orders(
 
 
 place_order = Joint(
-    place_orders,
+    _prepare,
+    _place,
     joins=lambda command: command.reservation_id is None and len(command.lines) <= MAX_LINES_TOGETHER,
 )
-"""Place the order and return its id; see `place_orders`."""
+"""Place orders, each for itself, in as many statements as one takes; answer each one's id, or why it is
+refused: InvalidInput, NotFound (channel, customer, SKU, reservation), AlreadyExists (an external id,
+a number) or one InsufficientStock per SKU that falls short. Stock is promised in the order given.
+
+One that consumes a reservation is placed alone. Raises Apart for orders that stand in each other's way.
+"""
 
 
 def _open(orders: Sequence[_Placing]) -> Iterator[_Placing]:

@@ -68,7 +68,7 @@ class UnitOfWork:
         self._engine = engine
         self._on_commit = on_commit
         self.refused = RefusedCalls()
-        self._groups: dict[Joint[Any, Any], GroupCommit] = {}
+        self._groups: dict[Joint[Any, Any, Any], GroupCommit] = {}
 
     async def run(
         self,
@@ -145,7 +145,7 @@ class UnitOfWork:
 
     def _group(self, use_case: Any) -> GroupCommit:
         if use_case not in self._groups:
-            self._groups[use_case] = GroupCommit(self._engine, use_case.many, self._on_commit)
+            self._groups[use_case] = GroupCommit(self._engine, use_case, self._on_commit)
         return self._groups[use_case]
 
     async def _attempt(

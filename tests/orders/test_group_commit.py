@@ -17,8 +17,9 @@ from db.engine import Engine
 from db.idempotency import IdempotencyKey
 from db.orders import Order
 from db.session import Session
-from domain.errors import AlreadyExists, InsufficientStock, NotFound, Refused
+from domain.errors import AlreadyExists, Busy, InsufficientStock, NotFound, Refused
 from domain.order_commands import ExternalId, PlaceLine, PlaceOrder
+from services import group_commit, idempotency
 from services.audit import Call
 from services.placement import place_order
 from services.reservations import ReserveLine, ReserveStock, reserve_stock
@@ -170,6 +171,88 @@ async def test_backorders_and_reservations_are_kept_beside_each_other(engine: En
     level = await shop.world.level("a")
     assert (level.allocated, level.reserved, level.backordered) == (5, 0, 3)
     assert (await shop.world.level("none")).backordered == 6
+    await assert_invariants(engine)
+
+
+async def test_while_a_group_writes_the_next_takes_its_keys_and_reads_what_it_needs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {"a": 100})
+    flush, take_all = Session.flush, idempotency.take_all
+    writing, gathered = asyncio.Event(), asyncio.Event()
+
+    async def slow(session: Session) -> None:
+        if session._gathered and not writing.is_set():
+            writing.set()
+            async with asyncio.timeout(5):
+                await gathered.wait()
+        await flush(session)
+
+    async def noted(*taking: Any) -> Any:
+        taken = await take_all(*taking)
+        if writing.is_set():
+            gathered.set()
+        return taken
+
+    monkeypatch.setattr(group_commit, "HELD_UP_SECONDS", 10)
+    monkeypatch.setattr(Session, "flush", slow)
+    monkeypatch.setattr(idempotency, "take_all", noted)
+    first = asyncio.ensure_future(shop.place([shop.order(("a", 1))], keys=["first"]))
+    await writing.wait()
+    second = await shop.place([shop.order(("a", 1)) for _ in range(5)])
+    assert len({*second, *await first}) == 6
+    await assert_invariants(engine)
+
+
+async def test_groups_that_give_way_at_once_leave_no_connection_behind(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {"a": 100})
+    monkeypatch.setattr(group_commit, "HELD_UP_SECONDS", 0)
+    for number in range(5):
+        placed = await shop.place(
+            [shop.order(("a", 1)) for _ in range(12)], keys=[f"{number}-{order}" for order in range(12)]
+        )
+        assert all(isinstance(answer, UUID) for answer in placed)
+    async with asyncio.timeout(5):
+        while len(engine._pool._idle) < engine._pool._count:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    await assert_invariants(engine)
+
+
+async def test_calls_that_no_connection_can_be_had_for_are_told_so(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {"a": 100})
+    monkeypatch.setattr(engine._pool, "_acquire_timeout", 0.2)
+    held = [await engine._pool.take() for _ in range(engine._pool.size)]
+    answers = await shop.place([shop.order(("a", 1)) for _ in range(3)])
+    assert all(isinstance(answer, Refused) and isinstance(answer.errors[0], Busy) for answer in answers)
+    for connection in held:
+        engine._pool.give_back(connection, healthy=True)
+    assert all(isinstance(answer, UUID) for answer in await shop.place([shop.order(("a", 1))] * 3))
+
+
+async def test_a_group_that_is_lost_while_it_gathers_is_placed_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {"a": 100})
+    take_all = idempotency.take_all
+    lost = 0
+
+    async def lose(*taking: Any) -> Any:
+        nonlocal lost
+        taken = await take_all(*taking)
+        lost += 1
+        if lost in (1, 2):
+            raise ConnectionResetError("the connection is gone")
+        return taken
+
+    monkeypatch.setattr(idempotency, "take_all", lose)
+    answers = await shop.place([shop.order(("a", 1)) for _ in range(8)])
+    assert len(set(answers)) == 8
+    assert all(isinstance(answer, UUID) for answer in answers)
+    assert (await shop.world.level("a")).allocated == 8
     await assert_invariants(engine)
 
 
