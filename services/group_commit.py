@@ -121,12 +121,12 @@ class GroupCommit:
 
     async def _settle(self, group: _Group) -> None:
         answers: dict[_Member, Any] = {}
-        otherwise: Exception = Apart()
+        otherwise: Exception | None = None
         try:
             async with self._engine.begin(
                 gathering=True, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS
             ) as session:
-                await session.open()
+                await session.open()  # who comes meanwhile is taken in
                 await self._gather(session, group)
                 made = await self._do(session, group)
                 group.finishing = True
@@ -136,16 +136,17 @@ class GroupCommit:
             answers = made
             self._on_commit()
         except NoConnection as error:
-            self._take_in(group)
             otherwise = error
         except Exception:  # each will say by itself what is wrong with it
-            self._take_in(group)
+            otherwise = Apart()
         finally:
             if self._following is group:
                 self._following = None
+            if otherwise is not None and not group.members:
+                self._take_in(group)  # it was for them that it failed
             self._give_way(group)
             for member in group.members:
-                answer = answers.get(member, otherwise)
+                answer = answers.get(member, otherwise or Apart())
                 if member.answer.done():
                     continue
                 if isinstance(answer, Exception):
@@ -163,6 +164,7 @@ class GroupCommit:
                 await group.woken.wait()
 
     def _take_in(self, group: _Group) -> Sequence[_Member]:
+        """Those that wait, as many as the group has room for, now members of it."""
         room = MOST - len(group.members)
         new, self._waiting = self._waiting[:room], self._waiting[room:]
         group.members += new

@@ -63,6 +63,8 @@ async def _prepare(
 
 
 async def _place(session: Session, orders: Sequence[_Placing], /, *, now: datetime) -> list[UUID | Refused]:
+    """Each for itself, in as many statements as one takes: its id, or why it is refused. Stock is promised in the
+    order given. Raises Apart for orders that stand in each other's way."""
     await _claim_external_ids(session, orders, now)
     for order in _open(orders):
         await _number(session, order)
@@ -87,11 +89,10 @@ place_order = Joint(
     _place,
     joins=lambda command: command.reservation_id is None and len(command.lines) <= MAX_LINES_TOGETHER,
 )
-"""Place orders, each for itself, in as many statements as one takes; answer each one's id, or why it is
-refused: InvalidInput, NotFound (channel, customer, SKU, reservation), AlreadyExists (an external id,
-a number) or one InsufficientStock per SKU that falls short. Stock is promised in the order given.
+"""Place the order and return its id. Refused with InvalidInput, NotFound (channel, customer, SKU, reservation),
+AlreadyExists (an external id, a number) or one InsufficientStock per SKU that falls short.
 
-One that consumes a reservation is placed alone. Raises Apart for orders that stand in each other's way.
+One that consumes a reservation is placed alone.
 """
 
 

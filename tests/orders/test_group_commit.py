@@ -19,12 +19,13 @@ from db.orders import Order
 from db.session import Session
 from domain.errors import AlreadyExists, Busy, InsufficientStock, NotFound, Refused
 from domain.order_commands import ExternalId, PlaceLine, PlaceOrder
-from services import group_commit, idempotency
+from services import group_commit, idempotency, promises
 from services.audit import Call
 from services.placement import place_order
 from services.reservations import ReserveLine, ReserveStock, reserve_stock
 from services.unit_of_work import Key, UnitOfWork
 from tests.invariants import assert_invariants
+from tests.live.clients import until
 from tests.world import EXTERNAL, World, make_world
 
 
@@ -218,6 +219,31 @@ async def test_groups_that_give_way_at_once_leave_no_connection_behind(
         while len(engine._pool._idle) < engine._pool._count:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
     await assert_invariants(engine)
+
+
+async def test_a_group_that_fails_takes_none_of_those_along_that_wait(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {"a": 100})
+    lock_supply = promises.lock_supply
+    failing, locked = asyncio.Event(), 0
+
+    async def lose(*asking: Any) -> Any:
+        nonlocal locked
+        locked += 1
+        if locked > 1:
+            return await lock_supply(*asking)
+        await failing.wait()
+        raise ConnectionResetError("the connection is gone")
+
+    monkeypatch.setattr(group_commit, "HELD_UP_SECONDS", 10)
+    monkeypatch.setattr(promises, "lock_supply", lose)
+    first = asyncio.ensure_future(shop.place([shop.order(("a", 1))], keys=["first"]))
+    await until(lambda: locked)
+    asyncio.get_running_loop().call_later(0.05, failing.set)
+    others = await shop.place([shop.order(("a", 1)) for _ in range(6)])
+    assert len({answer for answer in (*await first, *others) if isinstance(answer, UUID)}) == 7
+    assert locked == 3  # the first again, alone, and the others together
 
 
 async def test_calls_that_no_connection_can_be_had_for_are_told_so(
