@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.live.relay import Relay as RelayLoop
 from db import cursors
-from db.engine import asyncpg_dsn
+from db.engine import asyncpg_dsn, create_write_engine
 from db.events import EventLog, Outbox, Relay
 from domain.events import EventType
 from services import feed
@@ -67,8 +67,9 @@ async def test_a_relay_that_dies_before_its_commit_has_moved_nothing(engine: Asy
 
 
 async def test_racing_relays_move_every_row_exactly_once_while_their_backends_are_killed(
-    engine: AsyncEngine,
+    engine: AsyncEngine, database_url: str
 ) -> None:
+    relays = create_write_engine(database_url)  # nobody else is given a connection that is being killed
     writers_done = asyncio.Event()
     killed = 0
     count = 0
@@ -77,7 +78,7 @@ async def test_racing_relays_move_every_row_exactly_once_while_their_backends_ar
         while True:
             finished = writers_done.is_set()
             try:
-                async with engine.begin() as session:
+                async with relays.begin() as session:
                     moved = await move(session, limit=7)
             except LOST:  # killed; asserted below by what is in the log
                 continue
@@ -115,6 +116,7 @@ async def test_racing_relays_move_every_row_exactly_once_while_their_backends_ar
                 await session.execute(sa.update(Relay).values(horizon=Relay.horizon))
 
     await asyncio.wait_for(asyncio.gather(relay(), relay(), killer(), keeper(), write()), 60)
+    await relays.dispose()
     await move_all(engine)  # both may have ended because the keeper had the row
     assert await assert_sound(engine) == count
     async with engine.connect() as session:
