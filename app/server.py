@@ -142,7 +142,7 @@ class Server:
             Workers(settings, self.engine, self.unit_of_work, self._providers) if workers else None
         )
         if self._workers is not None:
-            self.live.on_moved = self._workers.poke
+            self.live.on_moved = self._workers.moved
         self.ready = False
 
     def _context(self, principal: Principal) -> Context:

@@ -63,10 +63,15 @@ def _changed(part: str) -> sa.ColumnElement[int]:
     return _CHANGED.op("->>")(sa.literal_column(f"'{part}'")).cast(sa.BigInteger())
 
 
-_MATTERS = sa.or_(
-    EventLog.type.in_(_ASKING),
+def _written(type_: EventType) -> sa.ColumnElement[str]:
+    """In the text: the relay prepares its statement without values."""
+    return sa.literal_column(f"'{type_}'", EventLog.type.type)
+
+
+MATTERS: sa.ColumnElement[bool] = sa.or_(
+    EventLog.type.in_([_written(type_) for type_ in _ASKING]),
     sa.and_(  # there may be more to promise: goods came in, or somebody gave up a claim
-        EventLog.type == EventType.STOCK_CHANGED,
+        EventLog.type == _written(EventType.STOCK_CHANGED),
         sa.or_(
             _changed("sellable") > _NOTHING,
             _changed("allocated") < _NOTHING,
@@ -74,7 +79,7 @@ _MATTERS = sa.or_(
         ),
     ),
 )
-"""Events that jobs are made of."""
+"""Whether jobs may be made of an event."""
 
 
 def _take() -> sa.Select[Any]:
@@ -99,7 +104,7 @@ def _take() -> sa.Select[Any]:
     return (
         sa.select(fence.c.after, until.label("until"), log.position, log.type, log.subject_id, log.details)
         .select_from(fence)
-        .outerjoin(EventLog, sa.and_(log.position > fence.c.after, log.position <= until, _MATTERS))
+        .outerjoin(EventLog, sa.and_(log.position > fence.c.after, log.position <= until, MATTERS))
         .order_by(log.position)
         .add_cte(moved, made.cte("made"))
     )

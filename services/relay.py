@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from db.engine import Session
 from db.events import EventLog, Outbox, Relay
-from services import feed
+from services import consumers, feed
 
 BATCH = 1000
 """Rows moved at once; at most this many wait for a lost batch to be redone."""
@@ -54,7 +54,7 @@ def _move() -> sa.Select[Any]:
             sa.select(position, *(moved.c[name] for name in names)).join_from(moved, fence, sa.true()),
             include_defaults=False,
         )
-        .returning(*feed.matched())
+        .returning(*feed.matched(), consumers.MATTERS.label("matters"))
         .cte("logged")
     )
     last = sa.select(sa.func.max(logged.c.position).label("position")).subquery("last")
@@ -65,7 +65,8 @@ def _move() -> sa.Select[Any]:
 
 
 MOVE = _move()
-"""Moves what is committed, at most `:limit` rows, and returns `feed.MATCHED` of them in their new order.
+"""Moves what is committed, at most `:limit` rows, and returns `feed.MATCHED` of them in their new order, and whether
+each `matters` to who makes jobs.
 
 No row: nothing waits, or another mover is at it. The relay's one row, locked until the
 commit, is the fence between processes: whoever does not get it does not wait for it.

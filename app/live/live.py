@@ -62,8 +62,8 @@ class Live:
         self.wake_ups = WakeUps(broadcast_url or database_url, self.hub.wake)
         self.relay = Relay(database_url, self._moved)
         self.poke: Callable[[], None] = self.relay.poke
-        self.on_moved: Callable[[], None] = lambda: None
-        """Called when this process's relay has moved events into the log."""
+        self.on_moved: Callable[[Sequence[asyncpg.Record]], None] = lambda _: None
+        """Called with each batch that this process's relay has moved into the log."""
         self._operations = Operations(planner, execute, self.hub)
         self._connections: set[Socket | Stream] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -170,7 +170,7 @@ class Live:
     def _moved(self, rows: Sequence[asyncpg.Record]) -> None:
         self.hub.hand(rows)
         self.wake_ups.announce()
-        self.on_moved()
+        self.on_moved(rows)
 
 
 async def _leave(connection: Socket | Stream, jitter_seconds: float) -> None:

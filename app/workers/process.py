@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
+
+import asyncpg
 
 from app import providers as installed
 from app.live.relay import Relay
@@ -27,8 +30,8 @@ async def run_worker(settings: Settings) -> None:
     engine = create_write_engine(url, pool_size=settings.pool_size)
     providers = installed.load(settings)
 
-    def moved(_: object) -> None:
-        workers.poke()
+    def moved(rows: Sequence[asyncpg.Record]) -> None:
+        workers.moved(rows)
         wake_ups.announce()
 
     relay = Relay(url, moved)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -82,6 +82,11 @@ class Workers:
         """The log has grown: read it now. Only saves time; it is read anyway."""
         self._poked.set()
 
+    def moved(self, rows: Sequence[asyncpg.Record]) -> None:
+        """The log has grown by these. They are read now if a job may be made of one, else with what comes next."""
+        if any(row["matters"] for row in rows):
+            self.poke()
+
     async def start(self) -> None:
         self._stopping.clear()
         loops: dict[str, Callable[[], Awaitable[None]]] = {
@@ -138,11 +143,12 @@ class Workers:
             self._poked.clear()
             async with self._engine.begin() as session:
                 passed = await consume(session, queue.enqueue)
+            if passed == BATCH:
+                continue
             if passed:
-                await self._pause(GATHER_SECONDS if passed < BATCH else 0)
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._poked.wait(), IDLE_SECONDS)
+                await self._pause(GATHER_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), IDLE_SECONDS)
 
     def _repeat(self, schedule: Schedule) -> Callable[[], Awaitable[None]]:
         async def loop() -> None:

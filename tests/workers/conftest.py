@@ -65,7 +65,7 @@ class Background:
 
     async def start(self) -> None:
         self.workers = self._workers()
-        relay = Relay(self._url, lambda _: self.workers.poke())
+        relay = Relay(self._url, self.workers.moved)
         self._relay = asyncio.create_task(relay.run())
         await self.workers.start()
 
