@@ -4,6 +4,7 @@ Broadcaster hangs silently when its backend's connection dies, does one thing at
 time on it, and queues without bound. So it carries no events; this process hears
 itself every two seconds, and when it does not, everything is built anew. With the
 broker gone subscribers are told a poll (250 ms) later, and none misses anything.
+A process that hears no other one keeps to itself what nobody would hear.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import math
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -60,14 +63,23 @@ class WakeUps:
     def __init__(self, url: str, woken: Callable[[], None]) -> None:
         self._url = checked(url)
         self._woken = woken
-        self._own = f"{WAKE} {secrets.token_hex(8)}"
+        self._name = secrets.token_hex(8)
         self._due = asyncio.Event()
+        self._grown = False
+        self._company_at = -math.inf
         self.connected = asyncio.Event()
         """Whether the broker answers; for health and for tests."""
 
     def announce(self) -> None:
         """The log has grown. Announcements made while one is under way become one."""
-        self._due.set()
+        if self.in_company:
+            self._grown = True
+            self._due.set()
+
+    @property
+    def in_company(self) -> bool:
+        """Whether another process was heard lately. One that has just come hears at once of who is there."""
+        return time.monotonic() - self._company_at < SILENCE_SECONDS
 
     async def run(self) -> None:
         """Listen and speak until cancelled, building everything anew whenever anything fails."""
@@ -102,18 +114,24 @@ class WakeUps:
             if not self.connected.is_set():
                 self.connected.set()
                 metrics.WAKE_UPS.set(1)
-            if heard.message.startswith(WAKE) and heard.message != self._own:
+            if heard.message.endswith(self._name):
+                continue
+            if not self.in_company:
+                self._due.set()  # it may not have heard us yet
+            self._company_at = time.monotonic()
+            if heard.message.startswith(WAKE):
                 self._woken()
 
     async def _speak(self, broadcast: Any) -> None:
-        message = BEAT
+        kind = BEAT
         while True:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await broadcast.publish(CHANNEL, message)
+                await broadcast.publish(CHANNEL, f"{kind} {self._name}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
                     await self._due.wait()
-            message = self._own if self._due.is_set() else BEAT
+            kind = WAKE if self._grown else BEAT
+            self._grown = False
             self._due.clear()
 
 
