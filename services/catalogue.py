@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -25,6 +24,7 @@ from domain.ids import Prefix
 from domain.order_commands import PlaceOrder
 from domain.orders import CollectedBy, PricingAuthority, ReleaseGate
 from services.channels import order_number_sequence
+from services.idempotency import ALONG, Taking
 from services.joint import Asking
 from services.order_changes import not_found
 
@@ -96,11 +96,10 @@ _asking = (
     .render_derived(name="asking", with_types=True)
 )
 _channel, _customer, _company, _product = (table.__table__ for table in (Channel, Customer, Company, Product))
-_NOW = sa.bindparam("now", type_=PriceList.valid_from.type)
 
 
 @lru_cache(maxsize=256)
-def _statement(caller: VisibilityClass) -> sa.Select[Any]:
+def _statement(caller: VisibilityClass, *along: sa.Label[Any]) -> sa.Select[Any]:
     """One row a line; channel, customer and company are in every row, null where they may not be seen.
 
     An order that is given no number asks its channel's sequence, once.
@@ -145,8 +144,8 @@ def _statement(caller: VisibilityClass) -> sa.Select[Any]:
             PriceList.active,
             PriceList.currency == _channel.c.currency,
             sa.or_(PriceList.channel_id.is_(None), PriceList.channel_id == numbered.c.channel_id),
-            sa.or_(PriceList.valid_from.is_(None), PriceList.valid_from <= _NOW),
-            sa.or_(PriceList.valid_until.is_(None), PriceList.valid_until > _NOW),
+            sa.or_(PriceList.valid_from.is_(None), PriceList.valid_from <= sa.func.now()),
+            sa.or_(PriceList.valid_until.is_(None), PriceList.valid_until > sa.func.now()),
         )
         # The channel's own list counts before a general one, a larger quantity's price before a smaller's.
         .order_by(PriceList.channel_id.is_(None), Price.minimum_quantity.desc(), PriceList.id)
@@ -176,7 +175,10 @@ def _statement(caller: VisibilityClass) -> sa.Select[Any]:
     )
     return (
         sa.select(
-            numbered.c.place, *(column for column in read.c if column.key != "position"), numbered.c.number
+            numbered.c.place,
+            *(column for column in read.c if column.key != "position"),
+            numbered.c.number,
+            *along,
         )
         .select_from(numbered.join(read, sa.true()))
         .order_by(numbered.c.place, read.c.position)
@@ -187,10 +189,13 @@ _SELLER = slice(1, 1 + len(Seller._fields))
 _BUYER = slice(_SELLER.stop, _SELLER.stop + len(Buyer._fields))
 _COMPANY = _BUYER.stop
 _LISTED = slice(_COMPANY + 1, _COMPANY + 1 + len(Listed._fields))
+_NUMBER_IS_TAKEN = _LISTED.stop
+_NUMBER = _NUMBER_IS_TAKEN + 1
+_ALONG = slice(_NUMBER + 1, None)
 
 
 async def load_offers(
-    session: Session, asking: Sequence[Asking[PlaceOrder]], *, now: datetime
+    session: Session, asking: Sequence[Asking[PlaceOrder]], taking: Taking | None = None
 ) -> list[Offer | Refused]:
     """What each is offered, or why nothing is: NotFound for what the actor may not see or no product is
     called, InvalidInput for a channel that takes no orders or sells in another currency."""
@@ -199,10 +204,12 @@ async def load_offers(
         of_class.setdefault(VisibilityClass.of(actor), []).append(place)
     rows: dict[int, list[tuple[Any, ...]]] = {}
     for caller, places in of_class.items():
-        found = await session.fetch(
-            _statement(caller),
-            {"asking": [_row(place, asking[place]) for place in places], "now": now},
-        )
+        asked = {"asking": [_row(place, asking[place]) for place in places]}
+        if taking is None or taking.done:
+            found = await session.fetch(_statement(caller), asked)
+        else:
+            found = await session.fetch(_statement(caller, *ALONG), asked | taking.parameters)
+            taking.note(*found[0][_ALONG])
         for row in found:
             rows.setdefault(row[0], []).append(row)
     offers: list[Offer | Refused] = []
@@ -261,6 +268,6 @@ def _offer(command: PlaceOrder, rows: Sequence[tuple[Any, ...]]) -> Offer:
         buyer=None if command.customer_id is None else buyer,
         company_id=first[_COMPANY],
         products=products,
-        number=first[-1],
-        number_is_taken=first[-2],
+        number=first[_NUMBER],
+        number_is_taken=first[_NUMBER_IS_TAKEN],
     )

@@ -20,7 +20,7 @@ from db.engine import Engine, NoConnection, Session
 from domain.errors import Refused
 from services import audit, idempotency
 from services.audit import Call
-from services.idempotency import Held, Key
+from services.idempotency import Held, Key, Taking
 from services.joint import Apart, Asking, Joint
 
 AT_ONCE = 4
@@ -174,20 +174,18 @@ class GroupCommit:
         first: dict[Held, _Member] = {}
         for member in new:
             first.setdefault(member.held, member)
-        now, free = await idempotency.take_all(
-            session, [(account, member.key) for (account, _), member in first.items()]
-        )
-        if now is None:
-            return
-        group.now = now
-        members = [member for held, member in first.items() if held in free]
-        prepared = await self._use_case.prepare(session, [member.asking for member in members], now=now)
-        group.prepared += zip(members, prepared, strict=True)
+        taking = Taking([(account, member.key) for (account, _), member in first.items()])
+        asking = [member.asking for member in first.values()]
+        prepared = await self._use_case.prepare(session, asking, taking)
+        now, free = await taking.free(session)
+        group.now = now or group.now
+        ready = zip(first.items(), prepared, strict=True)
+        group.prepared += [(member, done) for (held, member), done in ready if held in free]
 
     async def _do(self, session: Session, group: _Group) -> dict[_Member, Any]:
         """The answers of those that could be done together, whose keys nobody has used."""
         now = group.now
-        if now is None:
+        if now is None or not group.prepared:
             return {}
         members = [member for member, _ in group.prepared]
         results = await self._use_case.many(session, [prepared for _, prepared in group.prepared], now=now)

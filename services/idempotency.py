@@ -46,6 +46,13 @@ _TAKE = (
     .on_conflict_do_nothing()
     .returning(sa.func.now(), IdempotencyKey.account, IdempotencyKey.key)
 )
+_taken = _TAKE.cte("taken")
+_pair = sa.func.json_build_array(_taken.c.account, _taken.c.key)
+ALONG = (
+    sa.func.now().label("now"),
+    sa.select(sa.func.json_agg(_pair, type_=sa.JSON())).select_from(_taken).scalar_subquery().label("taken"),
+)
+"""Columns that take keys along with what their statement reads. Its parameters and its first row are `Taking`'s."""
 _LOOK = sa.select(IdempotencyKey.fingerprint, IdempotencyKey.outcome, IdempotencyKey.finished_at).where(
     IdempotencyKey.account == sa.bindparam("account"), IdempotencyKey.key == sa.bindparam("key")
 )
@@ -84,26 +91,41 @@ class Repeated(Exception):
         self.outcome = outcome
 
 
-async def take_all(session: Session, keys: Sequence[tuple[str, Key]]) -> tuple[datetime | None, set[Held]]:
-    """Take (account, key) pairs, waiting for rivals that hold one; answers those that were free.
+class Taking:
+    """(account, key) pairs to be taken, waiting for rivals that hold one: along with the first thing that is read
+    for them, by a statement that selects `ALONG` too, else by a statement of their own."""
 
-    The time is the transaction's: the database's clock is the only one.
-    """
-    taken = await session.fetch(
-        _TAKE,
-        {
+    def __init__(self, keys: Sequence[tuple[str, Key]]) -> None:
+        self.parameters = {
             "accounts": [account for account, _ in keys],
             "keys": [key.key for _, key in keys],
             "values": [key.fingerprint.hex() for _, key in keys],
-        },
-    )
-    return (taken[0][0] if taken else None), {(account, key) for _, account, key in taken}
+        }
+        self.done = False
+        self._now: datetime | None = None
+        self._free: set[Held] = set()
+
+    def note(self, now: datetime, taken: Sequence[Sequence[str]] | None) -> None:
+        """What the statement selected as `ALONG`."""
+        self.done, self._now = True, now
+        self._free = {(account, key) for account, key in taken or ()}
+
+    async def free(self, session: Session) -> tuple[datetime | None, set[Held]]:
+        """Those that were free, and by now are taken.
+
+        The time is the transaction's: the database's clock is the only one.
+        """
+        if not self.done:
+            taken = await session.fetch(_TAKE, self.parameters)
+            if taken:
+                self.note(taken[0][0], [pair for _, *pair in taken])
+        return self._now, self._free
 
 
 async def take(session: Session, account: str, key: Key) -> datetime:
     """Take one key. Raises Repeated, or Refused with IdempotencyInProgress or IdempotencyConflict."""
     try:
-        now, _ = await take_all(session, [(account, key)])
+        now, free = await Taking([(account, key)]).free(session)
     except asyncpg.LockNotAvailableError as error:
         if key.made:
             raise
@@ -111,7 +133,7 @@ async def take(session: Session, account: str, key: Key) -> datetime:
         raise Refused(
             IdempotencyInProgress(message=message, field=("idempotencyKey",), key=key.key)
         ) from error
-    if now is not None:
+    if now is not None and free:
         return now
     ((fingerprint, outcome, finished_at),) = await session.fetch(_LOOK, {"account": account, "key": key.key})
     if fingerprint != key.fingerprint:

@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from db.engine import Session
 from domain.access import Principal
 from domain.errors import Refused
+from services.idempotency import Taking
 
 Command = TypeVar("Command")
 Prepared = TypeVar("Prepared")
@@ -34,10 +35,10 @@ class Apart(Exception):
 
 class Prepare(Protocol[Command, P_co]):
     """Reads and works out what each call needs. It locks and changes nothing, so that it may be done while others
-    are at work. What a call is refused for is kept for `Many` to answer."""
+    are at work. What a call is refused for is kept for `Many` to answer. It may take the calls' keys along."""
 
     async def __call__(
-        self, session: Session, asking: Sequence[Asking[Command]], /, *, now: datetime
+        self, session: Session, asking: Sequence[Asking[Command]], taking: Taking | None = None, /
     ) -> Sequence[P_co]: ...
 
 
@@ -67,7 +68,7 @@ class Joint(Generic[Command, Prepared, Result]):
     async def __call__(
         self, session: Session, command: Command, /, *, actor: Principal, now: datetime
     ) -> Result:
-        prepared = await self.prepare(session, [Asking(command, actor)], now=now)
+        prepared = await self.prepare(session, [Asking(command, actor)])
         (result,) = await self.many(session, prepared, now=now)
         if isinstance(result, Refused):
             raise result

@@ -25,6 +25,7 @@ from domain.upserts import ExternalName
 from services import external_ids, payments, placed_rows, promises, reservations, stock_changes
 from services.catalogue import Listed, Offer, load_offers
 from services.channels import order_number_sequence
+from services.idempotency import Taking
 from services.joint import Apart, Asking, Joint
 from services.order_changes import OrderChange, save_new
 from services.placed_rows import ORDER_KIND
@@ -53,11 +54,11 @@ class _Placing:
 
 
 async def _prepare(
-    session: Session, asking: Sequence[Asking[PlaceOrder]], /, *, now: datetime
+    session: Session, asking: Sequence[Asking[PlaceOrder]], taking: Taking | None = None, /
 ) -> list[_Placing]:
     orders = [_Placing(command, actor) for command, actor in asking]
     _each(orders, _check)
-    await _load(session, orders, now)
+    await _load(session, orders, taking)
     _each(orders, _price)
     return orders
 
@@ -115,11 +116,11 @@ def _check(order: _Placing) -> None:
         raise Refused(InvalidInput(message=message, field=("privateMetadata",)))
 
 
-async def _load(session: Session, orders: Sequence[_Placing], now: datetime) -> None:
+async def _load(session: Session, orders: Sequence[_Placing], taking: Taking | None) -> None:
     asked = list(_open(orders))
     if not asked:
         return
-    offers = await load_offers(session, [Asking(order.command, order.actor) for order in asked], now=now)
+    offers = await load_offers(session, [Asking(order.command, order.actor) for order in asked], taking)
     for order, offer in zip(asked, offers, strict=True):
         if isinstance(offer, Refused):
             order.refused = offer

@@ -19,8 +19,9 @@ from db.orders import Order
 from db.session import Session
 from domain.errors import AlreadyExists, Busy, InsufficientStock, NotFound, Refused
 from domain.order_commands import ExternalId, PlaceLine, PlaceOrder
-from services import group_commit, idempotency, promises
+from services import group_commit, promises
 from services.audit import Call
+from services.idempotency import Taking
 from services.placement import place_order
 from services.reservations import ReserveLine, ReserveStock, reserve_stock
 from services.unit_of_work import Key, UnitOfWork
@@ -179,7 +180,7 @@ async def test_while_a_group_writes_the_next_takes_its_keys_and_reads_what_it_ne
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = await intake(engine, {"a": 100})
-    flush, take_all = Session.flush, idempotency.take_all
+    flush, free = Session.flush, Taking.free
     writing, gathered = asyncio.Event(), asyncio.Event()
 
     async def slow(session: Session) -> None:
@@ -190,14 +191,14 @@ async def test_while_a_group_writes_the_next_takes_its_keys_and_reads_what_it_ne
         await flush(session)
 
     async def noted(*taking: Any) -> Any:
-        taken = await take_all(*taking)
+        taken = await free(*taking)
         if writing.is_set():
             gathered.set()
         return taken
 
     monkeypatch.setattr(group_commit, "HELD_UP_SECONDS", 10)
     monkeypatch.setattr(Session, "flush", slow)
-    monkeypatch.setattr(idempotency, "take_all", noted)
+    monkeypatch.setattr(Taking, "free", noted)
     first = asyncio.ensure_future(shop.place([shop.order(("a", 1))], keys=["first"]))
     await writing.wait()
     second = await shop.place([shop.order(("a", 1)) for _ in range(5)])
@@ -263,18 +264,18 @@ async def test_a_group_that_is_lost_while_it_gathers_is_placed_once(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = await intake(engine, {"a": 100})
-    take_all = idempotency.take_all
+    free = Taking.free
     lost = 0
 
     async def lose(*taking: Any) -> Any:
         nonlocal lost
-        taken = await take_all(*taking)
+        taken = await free(*taking)
         lost += 1
         if lost in (1, 2):
             raise ConnectionResetError("the connection is gone")
         return taken
 
-    monkeypatch.setattr(idempotency, "take_all", lose)
+    monkeypatch.setattr(Taking, "free", lose)
     answers = await shop.place([shop.order(("a", 1)) for _ in range(8)])
     assert len(set(answers)) == 8
     assert all(isinstance(answer, UUID) for answer in answers)
