@@ -4,6 +4,7 @@ A transaction costs much the same for one order as for ten: the BEGIN, the reads
 statement that writes, the COMMIT. So a call that finds a transaction of its kind at work waits until
 that commits, and goes with all that came meanwhile; one that finds none goes at once. While the last
 statement of one is under way, the next one takes the keys of those that wait and reads what they need.
+Many that wait share two transactions: while the database is at one's statement, we are at the other's.
 Each call keeps its own key, its own answer and its own row in the audit. When anything
 but a refusal stands against one, nothing of the group is kept and each is tried alone.
 """
@@ -23,14 +24,23 @@ from services.audit import Call
 from services.idempotency import Held, Key, Taking
 from services.joint import Apart, Asking, Joint
 
-AT_ONCE = 4
-"""Groups under way: one at work, one that gathers, the others at their COMMIT or held up."""
+AT_ONCE = 5
+"""Groups under way: two at work, one that gathers, the others at their COMMIT or held up."""
+
+BESIDE = 6
+"""Calls for which a second group goes to work beside one that is at it; fewer cost less when they wait."""
 
 HELD_UP_SECONDS = 0.1
 """After which the next group no longer waits for one that is at work: it may wait for somebody else's lock."""
 
 MOST = 32
 """Calls in one group."""
+
+FEW = 8
+"""Calls that are not shared out between two groups."""
+
+MANY = 16
+"""Calls in a group that others leave alone at its work: two as large would be in each other's way."""
 
 LOCK_TIMEOUT_SECONDS = 0.25
 """What a group waits for a row or a rival's key: then only the call that needs it waits on, alone."""
@@ -58,7 +68,7 @@ class _Group:
 
     now: datetime | None = None
     called: bool = False
-    """To its work; it prepares calls until then."""
+    """To its work; it takes calls in until then."""
 
     finishing: bool = False
     """Its last statement is under way."""
@@ -75,8 +85,8 @@ class GroupCommit:
         self._on_commit = on_commit
         self._waiting: list[_Member] = []
         self._under_way: set[asyncio.Task[None]] = set()
-        self._at_work: _Group | None = None
-        self._following: _Group | None = None
+        self._at_work: list[_Group] = []
+        self._gathering: _Group | None = None
         self._woken = False
 
     async def run(self, asking: Asking[Any], key: Key, call: Call | None) -> Any:
@@ -90,29 +100,41 @@ class GroupCommit:
         return await member.answer
 
     def _next(self) -> None:
-        """Let the following group go to work if none is at it, and see to it that one cares for those that wait."""
+        """See to it that one group gathers those that wait, and call it to its work when its turn has come."""
         self._woken = False
-        at_work = self._at_work
-        if self._following is None and self._waiting and (at_work is None or at_work.finishing):
-            if len(self._under_way) == AT_ONCE:
+        group = self._gathering
+        if group is None:
+            if not self._waiting or len(self._under_way) == AT_ONCE:
                 return
-            self._following = _Group()
-            task = asyncio.create_task(self._settle(self._following))
+            group = _Group()
+            if not self._has_turn(group) and not any(other.finishing for other in self._at_work):
+                return
+            self._gathering = group
+            task = asyncio.create_task(self._settle(group))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
-        group = self._following
-        if group is None:
-            return
-        if at_work is None:
-            self._at_work, self._following = group, None
+        if not group.called and self._has_turn(group):
             group.called = True
+            self._at_work.append(group)
             asyncio.get_running_loop().call_later(HELD_UP_SECONDS, self._give_way, group)
         group.woken.set()
 
+    def _has_turn(self, group: _Group) -> bool:
+        if not self._at_work:
+            return True
+        enough = len(group.members) + len(self._waiting) >= BESIDE
+        return enough and len(self._at_work) == 1 and len(self._at_work[0].members) <= MANY
+
     def _give_way(self, group: _Group) -> None:
-        """The group no longer keeps the next from its work."""
-        if self._at_work is group:
-            self._at_work = None
+        """The group no longer keeps others from their work."""
+        if group in self._at_work:
+            self._at_work.remove(group)
+            self._next()
+
+    def _gathered(self, group: _Group) -> None:
+        """The group takes in nobody any more."""
+        if self._gathering is group:
+            self._gathering = None
             self._next()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -140,10 +162,9 @@ class GroupCommit:
         except Exception:  # each will say by itself what is wrong with it
             otherwise = Apart()
         finally:
-            if self._following is group:
-                self._following = None
             if otherwise is not None and not group.members:
                 self._take_in(group)  # it was for them that it failed
+            self._gathered(group)
             self._give_way(group)
             for member in group.members:
                 answer = answers.get(member, otherwise or Apart())
@@ -156,16 +177,24 @@ class GroupCommit:
 
     async def _gather(self, session: Session, group: _Group) -> None:
         """Take in and prepare those that wait until the group is called to its work."""
-        while not group.called or (self._waiting and not group.members):
-            if new := self._take_in(group):
+        while True:
+            new = self._take_in(group)
+            if called := group.called:
+                self._gathered(group)
+            if new:
                 await self._prepare(session, group, new)
-            else:
+            elif not called:
                 group.woken.clear()
                 await group.woken.wait()
+            if called:
+                return
 
     def _take_in(self, group: _Group) -> Sequence[_Member]:
-        """Those that wait, as many as the group has room for, now members of it."""
-        room = MOST - len(group.members)
+        """Those that wait, as many as are the group's share, now members of it."""
+        others = sum([len(other.members) for other in self._at_work if other is not group])
+        everybody = len(self._waiting) + len(group.members) + others
+        share = min(MOST, max(FEW, (everybody + 1) // 2))
+        room = max(0, share - len(group.members))
         new, self._waiting = self._waiting[:room], self._waiting[room:]
         group.members += new
         return new

@@ -206,6 +206,28 @@ async def test_while_a_group_writes_the_next_takes_its_keys_and_reads_what_it_ne
     await assert_invariants(engine)
 
 
+async def test_many_that_come_at_once_share_two_transactions_beside_each_other(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {f"sku-{number}": 100 for number in range(16)})
+    lock_supply = promises.lock_supply
+    both, groups = asyncio.Barrier(2), 0
+
+    async def meet(*asking: Any) -> Any:
+        nonlocal groups
+        groups += 1
+        async with asyncio.timeout(5):
+            await both.wait()
+        return await lock_supply(*asking)
+
+    monkeypatch.setattr(group_commit, "HELD_UP_SECONDS", 10)
+    monkeypatch.setattr(promises, "lock_supply", meet)
+    placed = await shop.place([shop.order((f"sku-{number}", 1)) for number in range(16)])
+    assert len({answer for answer in placed if isinstance(answer, UUID)}) == 16
+    assert groups == 2
+    await assert_invariants(engine)
+
+
 async def test_groups_that_give_way_at_once_leave_no_connection_behind(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
