@@ -129,6 +129,8 @@ class GroupCommit:
         """The group no longer keeps others from their work."""
         if group in self._at_work:
             self._at_work.remove(group)
+            if self._gathering is group:  # held up: another may gather those that wait
+                self._gathering = None
             self._next()
 
     def _gathered(self, group: _Group) -> None:
@@ -163,7 +165,7 @@ class GroupCommit:
             otherwise = Apart()
         finally:
             if otherwise is not None and not group.members:
-                self._take_in(group)  # it was for them that it failed
+                group.members, self._waiting = self._waiting[:MOST], self._waiting[MOST:]  # it was for them
             self._gathered(group)
             self._give_way(group)
             for member in group.members:
@@ -178,7 +180,7 @@ class GroupCommit:
     async def _gather(self, session: Session, group: _Group) -> None:
         """Take in and prepare those that wait until the group is called to its work."""
         while True:
-            new = self._take_in(group)
+            new = self._take_in(group) if self._gathering is group or not group.members else []
             if called := group.called:
                 self._gathered(group)
             if new:

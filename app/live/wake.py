@@ -30,6 +30,8 @@ BEAT = "beat"
 BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 5.0
 """Nothing heard for so long, not even oneself: the connection is dead, whatever it says."""
+ALONE_SECONDS = 5.0
+"""After which a process that hears no other one takes it that there is none."""
 ANSWER_SECONDS = 3.0
 
 log = structlog.get_logger("wake")
@@ -78,8 +80,8 @@ class WakeUps:
 
     @property
     def in_company(self) -> bool:
-        """Whether another process was heard lately. One that has just come hears at once of who is there."""
-        return time.monotonic() - self._company_at < SILENCE_SECONDS
+        """Whether another process was heard lately, or may be there that could not be heard yet."""
+        return time.monotonic() - self._company_at < ALONE_SECONDS
 
     async def run(self) -> None:
         """Listen and speak until cancelled, building everything anew whenever anything fails."""
@@ -108,6 +110,7 @@ class WakeUps:
 
     async def _listen(self, subscriber: Any) -> None:
         self._woken()  # what was announced while nobody listened
+        self._company_at = time.monotonic()
         while True:
             async with asyncio.timeout(SILENCE_SECONDS):
                 heard = await subscriber.get()

@@ -140,13 +140,16 @@ class Workers:
 
     async def _read_log(self) -> None:
         while not self._stopping.is_set():
+            poked = self._poked.is_set()
             self._poked.clear()
             async with self._engine.begin() as session:
                 passed = await consume(session, queue.enqueue)
             if passed == BATCH:
                 continue
-            if passed:
+            if passed or poked:
                 await self._pause(GATHER_SECONDS)
+            if poked and not passed:  # another process reads, and may have begun too early to see what came
+                continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), IDLE_SECONDS)
 

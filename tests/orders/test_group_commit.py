@@ -228,6 +228,28 @@ async def test_many_that_come_at_once_share_two_transactions_beside_each_other(
     await assert_invariants(engine)
 
 
+async def test_a_group_whose_connection_hangs_keeps_nobody_for_long(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = await intake(engine, {"a": 100})
+    begin, hanging, answering = Session.open, asyncio.Event(), asyncio.Event()
+
+    async def hang(session: Session) -> None:
+        if not hanging.is_set():
+            hanging.set()
+            await answering.wait()
+        await begin(session)
+
+    monkeypatch.setattr(Session, "open", hang)
+    first = asyncio.ensure_future(shop.place([shop.order(("a", 1))], keys=["first"]))
+    await hanging.wait()
+    async with asyncio.timeout(5):
+        others = await shop.place([shop.order(("a", 1)) for _ in range(3)])
+    answering.set()
+    assert len({answer for answer in (*others, *await first) if isinstance(answer, UUID)}) == 4
+    await assert_invariants(engine)
+
+
 async def test_groups_that_give_way_at_once_leave_no_connection_behind(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
